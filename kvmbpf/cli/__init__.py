@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ``kvmbpf`` command: a thin face of the library.
+
+Each command lives in a module of its own and is imported only when it is
+called, so that ``kvmbpf inspect`` never loads what needs privilege. Errors of
+the library become one line on standard error and a documented exit code
+(`kvmbpf.errors`); a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from kvmbpf import __version__
+from kvmbpf.errors import KvmBpfError
+
+# command -> (module, attribute, the line that `kvmbpf --help` shows)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "inspect": ("kvmbpf.cli.inspect", "inspect", "Show what a device object says it is."),
+    "run": ("kvmbpf.cli.vm", "run", "Start QEMU with devices attached."),
+    "attach": ("kvmbpf.cli.vm", "attach", "Attach a device to a running VM."),
+    "update": ("kvmbpf.cli.vm", "update", "Replace a device's program in a running VM."),
+    "detach": ("kvmbpf.cli.vm", "detach", "Take a device away from a running VM."),
+    "list": ("kvmbpf.cli.vm", "list_devices", "List attached devices."),
+    "bench": ("kvmbpf.cli.bench", "bench", "Measure the cost of an access on each path."),
+    "lab": ("kvmbpf.cli.lab", "lab", "Build and boot the patched kernel."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names, in the order of a device's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, or None where it does not exist."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = getattr(importlib.import_module(entry[0]), entry[1])
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry[0]}.{entry[1]} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kvmbpf")
+def cli() -> None:
+    """Virtual devices as eBPF programs, in the host kernel of a KVM guest."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        status = cli.main(prog_name="kvmbpf", standalone_mode=False)
+    except KvmBpfError as error:
+        click.echo(f"kvmbpf: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("kvmbpf: interrupted", err=True)
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

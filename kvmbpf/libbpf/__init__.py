@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libbpf through ctypes: objects, maps, struct_ops, links."""
