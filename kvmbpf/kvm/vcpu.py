@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A vCPU's descriptor, and the memory it shares with its thread.
+
+Enough of a vCPU for bare-metal guests: registers, KVM_RUN, and the details of
+an exit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+from kvmbpf.fd import OwnedFd
+from kvmbpf.ioctl import ioctl_struct, ioctl_value
+from kvmbpf.uapi import kvm as uapi
+
+
+class Vcpu(OwnedFd):
+    """Own a vCPU's descriptor and its mapping.
+
+    :param fd: the descriptor; this object owns it from now on.
+    :param mmap_bytes: `Kvm.vcpu_mmap_bytes()`.
+    """
+
+    def __init__(self, fd: int, name: str, mmap_bytes: int) -> None:
+        super().__init__(fd, name)
+        self._shared = mmap.mmap(fd, mmap_bytes)
+        self.run_state = uapi.kvm_run.from_buffer(self._shared)
+
+    def start_at(self, address: int, registers: dict[str, int] | None = None) -> None:
+        """Have the vCPU start in real mode, with flat 16-bit segments at 0.
+
+        :param address: guest physical address of the first instruction, below
+            64 KiB.
+        :param registers: other registers by name, as ``{"rcx": 5}``.
+        """
+        sregs = uapi.kvm_sregs()
+        ioctl_struct(self, uapi.KVM_GET_SREGS, sregs, "ioctl(KVM_GET_SREGS)")
+        for name in ("cs", "ds", "es", "ss"):
+            segment = getattr(sregs, name)
+            segment.base = segment.selector = 0
+        ioctl_struct(self, uapi.KVM_SET_SREGS, sregs, "ioctl(KVM_SET_SREGS)")
+        # Bit 1 of RFLAGS is always set on x86.
+        regs = uapi.kvm_regs(rip=address, rflags=2, **(registers or {}))
+        ioctl_struct(self, uapi.KVM_SET_REGS, regs, "ioctl(KVM_SET_REGS)")
+
+    def run(self) -> int:
+        """Run until an exit to user space; return its reason (KVM_EXIT_*).
+
+        The details are in `run_state`.
+
+        :raise KernelCallError: EINTR when a signal came, and others.
+        """
+        ioctl_value(self, uapi.KVM_RUN, 0, "ioctl(KVM_RUN)")
+        return ctypes.c_uint32(self.run_state.exit_reason).value
+
+    def close(self) -> None:
+        """Close the vCPU and unmap what it shared."""
+        if not self.closed:
+            del self.run_state
+            self._shared.close()
+        super().close()

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A virtual machine's descriptor.
+
+Of a VM that another process made only `create_device` works, and that for BPF
+devices only: KVM refuses the rest with EIO.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from kvmbpf.errors import KernelCallError, UnsupportedError
+from kvmbpf.fd import OwnedFd
+from kvmbpf.ioctl import ioctl_struct, ioctl_value
+from kvmbpf.kvm.device import KvmDevice
+from kvmbpf.kvm.vcpu import Vcpu
+from kvmbpf.uapi import kvm as uapi
+
+
+class Vm(OwnedFd):
+    """Own a descriptor of a VM."""
+
+    def create_irqchip(self) -> None:
+        """Create the interrupt controllers in the kernel."""
+        ioctl_value(self, uapi.KVM_CREATE_IRQCHIP, 0, "ioctl(KVM_CREATE_IRQCHIP)")
+
+    def set_memory(self, slot: int, gpa: int, address: int, size: int) -> None:
+        """Give the guest memory.
+
+        :param slot: the slot's number.
+        :param gpa: where in the guest, in bytes, page-aligned.
+        :param address: where in this process; it must stay mapped.
+        :param size: in bytes, whole pages; 0 takes the slot away.
+        """
+        region = uapi.kvm_userspace_memory_region(slot, 0, gpa, size, address)
+        ioctl_struct(
+            self,
+            uapi.KVM_SET_USER_MEMORY_REGION,
+            region,
+            f"ioctl(KVM_SET_USER_MEMORY_REGION, slot={slot})",
+        )
+
+    def create_vcpu(self, index: int, mmap_bytes: int) -> Vcpu:
+        """Create a vCPU; the caller owns it.
+
+        :param index: its id.
+        :param mmap_bytes: `Kvm.vcpu_mmap_bytes()`.
+        """
+        fd = ioctl_value(self, uapi.KVM_CREATE_VCPU, index, f"ioctl(KVM_CREATE_VCPU, {index})")
+        return Vcpu(fd, f"vCPU {index}", mmap_bytes)
+
+    def ioeventfd(self, gpa: int, length: int, event: OwnedFd) -> None:
+        """Have a write at a guest physical address signal an eventfd.
+
+        :param length: the write's width in bytes; 0 is any.
+        """
+        argument = uapi.kvm_ioeventfd(0, gpa, length, event.fileno(), 0)
+        ioctl_struct(self, uapi.KVM_IOEVENTFD, argument, f"ioctl(KVM_IOEVENTFD, {gpa:#x})")
+
+    def has_device_type(self, device_type: int) -> bool:
+        """Tell whether KVM_CREATE_DEVICE would know a type (KVM_DEV_TYPE_*)."""
+        try:
+            self._create_device(device_type, uapi.KVM_CREATE_DEVICE_TEST)
+        except KernelCallError:
+            return False
+        return True
+
+    def create_bpf_device(self) -> KvmDevice:
+        """Create a BPF device; the caller owns its descriptor.
+
+        Works on the VM of another process too.
+
+        :raise UnsupportedError: when the running kernel has no such device.
+        :raise KernelCallError: when the call fails otherwise.
+        """
+        if not self.has_device_type(uapi.KVM_DEV_TYPE_BPF):
+            raise UnsupportedError(
+                "KVM_DEV_TYPE_BPF",
+                found="a kernel without it",
+                needed="a kernel with the series of kernel_patches/",
+                mend="boot such a kernel, or try `kvmbpf lab run -- COMMAND`",
+            )
+        return KvmDevice(self._create_device(uapi.KVM_DEV_TYPE_BPF, 0), "BPF device")
+
+    def _create_device(self, device_type: int, flags: int) -> int:
+        argument = uapi.kvm_create_device(device_type, 0, flags)
+        ioctl_struct(
+            self,
+            uapi.KVM_CREATE_DEVICE,
+            argument,
+            f"ioctl(KVM_CREATE_DEVICE, type={device_type})",
+        )
+        return ctypes.c_int(argument.fd).value
