@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel backend: KVM runs the programs, inside the exit.
+
+The device's place becomes attributes of a BPF device of the VM, its programs a
+struct_ops map, and their connection a bpf_link, which is all that remains when
+this process ends.
+"""
+
+from __future__ import annotations
+
+from kvmbpf.errors import BadFileError
+from kvmbpf.kvm import KvmDevice, Vm
+from kvmbpf.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
+from kvmbpf.placement import Placed
+from kvmbpf.spec import DeviceSpec, Trigger
+
+NAME = "kernel"
+# The variable that KVMBPF_DEVICE() declares in section .struct_ops.link.
+OPS_MAP = "kvmbpf_ops"
+
+
+def create_device(vm: Vm, placed: Placed) -> KvmDevice:
+    """Create a device in a VM and say where it is; the caller owns it.
+
+    :param vm: the VM, of this process or borrowed.
+    :param placed: the device and its place.
+    :raise UnsupportedError: when the running kernel has no BPF device.
+    :raise KernelCallError: when KVM refuses the place.
+    """
+    device = vm.create_bpf_device()
+    try:
+        for region, gpa in zip(placed.spec.regions, placed.regions, strict=True):
+            device.set_region(region.index, gpa, region.size)
+        for irq, gsi in zip(placed.spec.irqs, placed.irqs, strict=True):
+            device.set_irq(irq.index, gsi, level=irq.trigger is Trigger.LEVEL)
+    except BaseException:
+        device.close()
+        raise
+    return device
+
+
+def attach(device: KvmDevice, spec: DeviceSpec, loaded: BpfObject) -> BpfLink:
+    """Attach a loaded object's programs to a device; the caller owns the link.
+
+    The link outlives both: close `device` and `loaded` afterwards.
+
+    :raise KernelCallError: EEXIST when the device's place is taken.
+    """
+    ops = StructOps(loaded.map(OPS_MAP))
+    ops.prepare(_programs(spec, loaded), device_fd=device.fileno())
+    return ops.attach()
+
+
+def replace(link: BpfLink, spec: DeviceSpec, loaded: BpfObject) -> None:
+    """Put a loaded object's programs in the place of the attached ones.
+
+    :raise StateError: when the link is defunct: the VM has gone.
+    """
+    link.update(prepare_replacement(spec, loaded).map)
+
+
+def prepare_replacement(spec: DeviceSpec, loaded: BpfObject) -> StructOps:
+    """Get a loaded object's programs ready to replace others, without a device."""
+    ops = StructOps(loaded.map(OPS_MAP))
+    ops.prepare(_programs(spec, loaded), device_fd=0)
+    return ops
+
+
+def _programs(spec: DeviceSpec, loaded: BpfObject) -> dict[str, BpfProgram]:
+    """Return the programs that the notes name, by member of struct kvm_bpf_ops."""
+    served_by = {(region.read_program, region.write_program) for region in spec.regions}
+    if len(served_by) != 1:
+        raise BadFileError(
+            loaded.path, "its regions name different programs: one pair serves all of a device"
+        )
+    read, write = served_by.pop()
+    return {"read": loaded.program(read), "write": loaded.program(write)}

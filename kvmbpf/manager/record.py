@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is kept of an attached device beside the kernel's own state.
+
+The kernel knows which programs are attached and holds their maps. It does not
+tell where the device is in the guest nor which file it came from; that is one
+small JSON file a device.
+
+An update writes both versions before it switches, and one afterwards. A reader
+picks the version whose map the link holds, so a manager that died in between
+leaves nothing to guess.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kvmbpf.errors import BadFileError
+from kvmbpf.spec import DeviceSpec
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of a device's object.
+
+    :param map_id: id of its struct_ops map in the kernel.
+    :param path: the file it was loaded from.
+    :param sha256: of that file then, in hexadecimal.
+    """
+
+    map_id: int
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRecord:
+    """Where a region is: guest physical address and size, in bytes."""
+
+    gpa: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class IrqRecord:
+    """What an interrupt is wired to: its gsi, and ``edge`` or ``level``."""
+
+    gsi: int
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A device that is attached to a VM.
+
+    :param vm: the VM's name.
+    :param device: the device's name.
+    :param pid: of the VMM.
+    :param backend: who runs the programs.
+    :param compatible: what the guest's driver binds to.
+    :param state_version: of the state's schema.
+    :param regions: by index.
+    :param irqs: by index.
+    :param versions: one; two while an update is under way.
+    """
+
+    vm: str
+    device: str
+    pid: int
+    backend: str
+    compatible: str
+    state_version: int
+    regions: tuple[RegionRecord, ...]
+    irqs: tuple[IrqRecord, ...]
+    versions: tuple[ObjectVersion, ...]
+
+    def attached(self, map_id: int) -> ObjectVersion | None:
+        """Return the version whose map the link holds."""
+        return next((v for v in self.versions if v.map_id == map_id), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values, with its schema's version."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    def difference(self, spec: DeviceSpec) -> str | None:
+        """Return how a new object's device differs from this one, or None."""
+        if spec.compatible != self.compatible:
+            return f"compatible was {self.compatible}, is {spec.compatible}"
+        for what, before, after in (
+            ("region sizes", [r.size for r in self.regions], [r.size for r in spec.regions]),
+            ("irqs", [i.trigger for i in self.irqs], [i.trigger.value for i in spec.irqs]),
+        ):
+            if before != after:
+                return f"{what} were {before}, are {after}"
+        return None
+
+
+def read_record(path: Path) -> DeviceRecord:
+    """Read a record.
+
+    :raise BadFileError: when it is not one, or of a newer schema.
+    """
+    try:
+        raw = json.loads(path.read_text())
+        schema = raw.pop("schema")
+        if schema != SCHEMA:
+            raise BadFileError(path, f"a record of schema {schema}; this kvmbpf reads {SCHEMA}")
+        raw["regions"] = tuple(RegionRecord(**item) for item in raw["regions"])
+        raw["irqs"] = tuple(IrqRecord(**item) for item in raw["irqs"])
+        raw["versions"] = tuple(ObjectVersion(**item) for item in raw["versions"])
+        return DeviceRecord(**raw)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadFileError(path, f"not a device's record: {error}") from error
