@@ -61,7 +61,9 @@ def find_clang() -> Clang:
     raise UnsupportedError("clang", found=found, needed=f"{OLDEST_CLANG} or newer", mend=_MEND)
 
 
-def compile_device(source: str | Path, output: str | Path) -> Path:
+def compile_device(
+    source: str | Path, output: str | Path, *, warnings_are_errors: bool = False
+) -> Path:
     """Compile a device's source; return the output's path.
 
     The output appears whole or not at all.
@@ -69,6 +71,7 @@ def compile_device(source: str | Path, output: str | Path) -> Path:
     :param source: a C file that includes ``<kvmbpf.bpf.h>``; its own folder is
         searched for ``#include "..."``.
     :param output: the object to write; its folder exists.
+    :param warnings_are_errors: refuse a source that clang warns about.
     :raise BadFileError: when the source cannot be read or does not compile (the
         first of clang's errors), or the output cannot be written.
     :raise UnsupportedError: when there is no clang, or only an older one.
@@ -85,7 +88,7 @@ def compile_device(source: str | Path, output: str | Path) -> Path:
         raise BadFileError(output, f"cannot be written: {error.strerror}") from error
     with work as folder:
         result = Path(folder).resolve() / "device.o"
-        _run(clang, source, result)
+        _run(clang, source, result, warnings_are_errors)
         try:
             result.replace(output)
         except OSError as error:
@@ -93,12 +96,13 @@ def compile_device(source: str | Path, output: str | Path) -> Path:
     return output
 
 
-def _run(clang: Clang, source: Path, result: Path) -> None:
+def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) -> None:
     folder = source.resolve().parent
     command = [
         str(clang.path),
         *("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11"),
         *("-Wall", "-Wextra", "-Werror=implicit-function-declaration"),
+        *(["-Werror"] if warnings_are_errors else []),
         f"-ffile-prefix-map={folder}=.",
         f"-ffile-prefix-map={HEADERS}=kvmbpf",
         "-fdebug-compilation-dir=.",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,6 +80,12 @@ class Symbol:
     section: Section | None
 
 
+def printable(raw: bytes) -> str:
+    """Return text from a file, fit for one line: what cannot be shown is escaped."""
+    text = raw.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 class ElfImage:
     """An ELF file for the BPF machine, read into memory whole.
 
@@ -91,7 +98,7 @@ class ElfImage:
         self._bytes = self._load()
         self._stream = io.BytesIO(self._bytes)
         self._check_ident()
-        elf = self._decode(0, "ELF header", lambda: ELFFile(self._stream))
+        elf = self._decode(0, "ELF header", partial(ELFFile, self._stream))
         self.little_endian: bool = elf.little_endian
         self._structs = elf.structs
         self._check_header(elf.header)
@@ -245,9 +252,7 @@ class ElfImage:
                 self._decode(
                     offset,
                     f"section header {index}",
-                    lambda offset=offset: struct_parse(
-                        self._structs.Elf_Shdr, self._stream, stream_pos=offset
-                    ),
+                    partial(struct_parse, self._structs.Elf_Shdr, self._stream, stream_pos=offset),
                 )
             )
         table = raw[header["e_shstrndx"]]
@@ -270,7 +275,7 @@ class ElfImage:
         item = self._decode(
             offset,
             f"symbol {index}",
-            lambda: struct_parse(self._structs.Elf_Sym, self._stream, stream_pos=offset),
+            partial(struct_parse, self._structs.Elf_Sym, self._stream, stream_pos=offset),
         )
         where = item["st_shndx"]
         section = None
@@ -299,7 +304,7 @@ class ElfImage:
                 f"{what}: name at {offset:#x} of the string table is not a string "
                 f"of at most {MAX_NAME_BYTES} bytes",
             )
-        return table[offset:end].decode("utf-8", "backslashreplace")
+        return printable(table[offset:end])
 
     def _decode(self, offset: int, what: str, decode: Callable[[], _T]) -> _T:
         """Run a decoder of pyelftools: it raises many things on damaged files."""

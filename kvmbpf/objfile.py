@@ -41,7 +41,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvmbpf.elffile import ElfImage, Symbol
+from kvmbpf.elffile import ElfImage, Symbol, printable
 from kvmbpf.errors import BadFileError
 from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
 
@@ -191,8 +191,10 @@ class _NoteReader:
         owner_bytes, desc_bytes, kind = (self._u32(offset) for offset in (0, 4, 8))
         owner = self._data[0xC:0x14]
         if owner_bytes != len(NOTE_OWNER) or owner != NOTE_OWNER + b"\0":
-            shown = owner[: min(owner_bytes, 8)].rstrip(b"\0").decode("ascii", "backslashreplace")
-            raise self._bad(0xC, f'note owner "{shown}", expected "KVMBPF"')
+            shown = printable(owner[: min(owner_bytes, 8)].rstrip(b"\0"))
+            raise self._bad(
+                0xC, f'note owner "{shown}" of {owner_bytes} bytes, expected "KVMBPF" of 7'
+            )
         if kind != NOTE_DEVICE:
             raise self._bad(8, f"note type {kind}, expected {NOTE_DEVICE} (device)")
         found = self._u32(0x14)
@@ -279,7 +281,7 @@ class _NoteReader:
             raise self._bad(offset, f"{what}: string not terminated within {size} bytes")
         if any(rest):
             raise self._bad(offset, f"{what}: bytes after the string's end, expected zeros")
-        value = text.decode("ascii", "backslashreplace")
+        value = printable(text)
         if not form.match(value):
             raise self._bad(offset, f'{what}: "{value}", expected the form {form.pattern[:-2]}')
         return value
