@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compile a device's C source into an object.
+
+The one place that knows clang's options for devices. The output is the same
+for the same source and clang, wherever the source lies: paths are mapped away
+from the debug information.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvmbpf.errors import BadFileError, UnsupportedError
+
+OLDEST_CLANG = 14
+_NEWEST_NAMED_CLANG = 30
+_MEND = f"install clang {OLDEST_CLANG} or newer (Debian: apt install clang)"
+
+HEADERS = Path(__file__).resolve().parent / "bpf"
+
+_DIAGNOSTIC = re.compile(
+    r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?:fatal )?error: (?P<text>.*)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Clang:
+    """A clang that is new enough.
+
+    :param path: its absolute path.
+    :param version: its major version.
+    """
+
+    path: Path
+    version: int
+
+
+def find_clang() -> Clang:
+    """Find ``clang``, or else the newest ``clang-N``, on PATH.
+
+    :raise UnsupportedError: when there is none, or none new enough.
+    """
+    names = ["clang", *(f"clang-{n}" for n in range(_NEWEST_NAMED_CLANG, OLDEST_CLANG - 1, -1))]
+    found = "nothing"
+    for name in names:
+        path = shutil.which(name)
+        if path is None:
+            continue
+        version = _version(path)
+        if version is not None and version >= OLDEST_CLANG:
+            return Clang(Path(path).absolute(), version)
+        if found == "nothing":
+            found = f"{path}, version {version or 'unknown'}"
+    raise UnsupportedError("clang", found=found, needed=f"{OLDEST_CLANG} or newer", mend=_MEND)
+
+
+def compile_device(
+    source: str | Path, output: str | Path, *, warnings_are_errors: bool = False
+) -> Path:
+    """Compile a device's source; return the output's path.
+
+    The output appears whole or not at all.
+
+    :param source: a C file that includes ``<kvmbpf.bpf.h>``; its own folder is
+        searched for ``#include "..."``.
+    :param output: the object to write; its folder exists.
+    :param warnings_are_errors: refuse a source that clang warns about.
+    :raise BadFileError: when the source cannot be read or does not compile (the
+        first of clang's errors), or the output cannot be written.
+    :raise UnsupportedError: when there is no clang, or only an older one.
+    """
+    source, output = Path(source), Path(output)
+    if source.is_dir():
+        raise BadFileError(source, "a directory, expected a C file")
+    if not source.is_file():
+        raise BadFileError(source, "no such file")
+    clang = find_clang()
+    try:
+        work = tempfile.TemporaryDirectory(prefix=".kvmbpf-", dir=output.parent)
+    except OSError as error:
+        raise BadFileError(output, f"cannot be written: {error.strerror}") from error
+    with work as folder:
+        result = Path(folder).resolve() / "device.o"
+        _run(clang, source, result, warnings_are_errors)
+        try:
+            result.replace(output)
+        except OSError as error:
+            raise BadFileError(output, f"cannot be written: {error.strerror}") from error
+    return output
+
+
+def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) -> None:
+    folder = source.resolve().parent
+    command = [
+        str(clang.path),
+        *("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11"),
+        *("-Wall", "-Wextra", "-Werror=implicit-function-declaration"),
+        *(["-Werror"] if warnings_are_errors else []),
+        f"-ffile-prefix-map={folder}=.",
+        f"-ffile-prefix-map={HEADERS}=kvmbpf",
+        "-fdebug-compilation-dir=.",
+        *(f"-I{path}" for path in [HEADERS, *_multiarch_headers()]),
+        *("-c", f"./{source.name}", "-o", str(result)),
+    ]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BadFileError(source, _first_error(done.stderr, done.returncode))
+
+
+def _first_error(log: str, status: int) -> str:
+    """Return the first error of clang's output, with its place."""
+    for line in log.splitlines():
+        match = _DIAGNOSTIC.match(line)
+        if match:
+            place = f"{match['file'].removeprefix('./')} line {match['line']}"
+            return f"{place} column {match['column']}: {match['text']}"
+    for line in log.splitlines():
+        if "error:" in line:
+            return line.strip()
+    return f"clang failed with status {status}: {' '.join(log.split())[-200:] or 'no output'}"
+
+
+def _multiarch_headers() -> list[Path]:
+    """Return the folder of <asm/types.h>, where the distribution keeps it apart."""
+    triplet = sysconfig.get_config_var("MULTIARCH") or f"{os.uname().machine}-linux-gnu"
+    path = Path("/usr/include") / triplet
+    return [path] if path.is_dir() else []
+
+
+def _version(path: str) -> int | None:
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    match = re.search(r"clang version (\d+)", done.stdout)
+    return int(match[1]) if match else None
