@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""BTF: the types of an object, of a loaded map, of the kernel.
+
+`Btf` reads one set of types through libbpf. Types are named by their number
+(``type_id``), as in the format; `BtfType` is one of them, decoded. Only what
+is asked for is decoded: the kernel has a hundred thousand.
+
+Source: Documentation/bpf/btf.rst and include/uapi/linux/btf.h, v6.12.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kvmbpf.errors import BadFileError, StateError
+from kvmbpf.fd import OwnedFd
+from kvmbpf.libbpf.lib import call_failed, libbpf
+from kvmbpf.uapi import bpf as uapi
+
+_HEAD = ctypes.sizeof(uapi.btf_type)
+# bytes that follow the head, for each of `vlen` entries or (vlen 0) once
+_ENTRY_BYTES = {
+    uapi.BTF_KIND_STRUCT: 12,
+    uapi.BTF_KIND_UNION: 12,
+    uapi.BTF_KIND_ENUM: 8,
+    uapi.BTF_KIND_FUNC_PROTO: 8,
+    uapi.BTF_KIND_DATASEC: 12,
+    uapi.BTF_KIND_ENUM64: 12,
+}
+_TAIL_BYTES = {uapi.BTF_KIND_INT: 4, uapi.BTF_KIND_ARRAY: 12, uapi.BTF_KIND_VAR: 4}
+_TRANSPARENT = frozenset(
+    {
+        uapi.BTF_KIND_TYPEDEF,
+        uapi.BTF_KIND_VOLATILE,
+        uapi.BTF_KIND_CONST,
+        uapi.BTF_KIND_RESTRICT,
+        uapi.BTF_KIND_TYPE_TAG,
+    }
+)
+_SYS_BTF = Path("/sys/kernel/btf")
+
+
+@dataclass(frozen=True)
+class BtfMember:
+    """A member of a struct or union.
+
+    :param bit_offset: from the start of the struct, in bits.
+    :param bit_size: of a bit field, in bits; 0 for a plain member.
+    """
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bit_size: int
+
+
+@dataclass(frozen=True)
+class BtfVariable:
+    """A variable of a data section; offset and size in bytes."""
+
+    name: str
+    type_id: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class BtfType:
+    """One type, decoded.
+
+    :param kind: ``BTF_KIND_*``.
+    :param size: of an int, enum, float, struct, union or data section, in bytes; else 0.
+    :param type_id: the type that a pointer, modifier, typedef, array or
+        variable refers to; else 0.
+    :param count: the elements of an array.
+    :param encoding: ``BTF_INT_*`` of an int; bit 0 (signed) also for an enum.
+    :param entries: the raw words of each entry of an enum or function type.
+    """
+
+    kind: int
+    name: str
+    size: int
+    type_id: int
+    count: int
+    encoding: int
+    members: tuple[BtfMember, ...]
+    entries: tuple[tuple[int, ...], ...]
+
+
+class Btf:
+    """A set of types.
+
+    :param handle: gives the ``struct btf *``; called on each use, so that it
+        can refuse when the owner of a borrowed one is closed.
+    :param base: what this set extends (a module's extends vmlinux); kept alive.
+    :param owned: free it on close.
+    """
+
+    def __init__(
+        self, handle: Callable[[], int], *, base: Btf | None = None, owned: bool = False
+    ) -> None:
+        self._handle: Callable[[], int] | None = handle
+        self.base = base
+        self._owned = owned
+
+    @classmethod
+    def _adopt(cls, handle: int, base: Btf | None = None) -> Self:
+        return cls(lambda: handle, base=base, owned=True)
+
+    @classmethod
+    def from_kernel_id(cls, btf_id: int) -> Btf:
+        """Return the BTF that the kernel has under an id.
+
+        :param btf_id: as in ``bpf_map_info.btf_id`` (C ``__u32``).
+        :raise KernelCallError: when there is none, or CAP_SYS_ADMIN is missing.
+        """
+        name = _kernel_btf_name(btf_id)
+        if name == "vmlinux":
+            return vmlinux_btf()
+        lib = libbpf()
+        base = vmlinux_btf() if name else None  # only modules' BTF has a name
+        if base is None:
+            handle = lib.btf__load_from_kernel_by_id(btf_id)
+        else:
+            handle = lib.btf__load_from_kernel_by_id_split(btf_id, base.handle)
+        if not handle:
+            raise call_failed(f"btf__load_from_kernel_by_id({btf_id})", None)
+        return cls._adopt(handle, base)
+
+    @property
+    def handle(self) -> int:
+        """The ``struct btf *``, still owned by its owner.
+
+        :raise StateError: when it, or the object it came from, was closed.
+        """
+        if self._handle is None:
+            raise StateError("BTF is closed")
+        return self._handle()
+
+    def close(self) -> None:
+        """Free the types if they are owned; closing twice is fine."""
+        handle, self._handle = self._handle, None
+        if handle is not None and self._owned:
+            libbpf().btf__free(handle())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def find(self, name: str, kind: int) -> int | None:
+        """Return the id (C ``__s32``) of a named type, or None.
+
+        :param kind: ``BTF_KIND_*``.
+        """
+        found: int = libbpf().btf__find_by_name_kind(self.handle, name.encode(), kind)
+        return found if found > 0 else None
+
+    def get(self, type_id: int) -> BtfType:
+        """Decode one type.
+
+        :param type_id: its number (C ``__u32``); 0 is void.
+        :raise BadFileError: when there is no such type.
+        """
+        address: int | None = libbpf().btf__type_by_id(self.handle, type_id)
+        if address is None:
+            raise BadFileError("BTF", f"no type {type_id}")
+        head = uapi.btf_type.from_address(address)
+        name = self._name(head.name_off)
+        kind, vlen = head.info >> 24 & 0x1F, head.info & 0xFFFF
+        length = _TAIL_BYTES.get(kind, 0) + _ENTRY_BYTES.get(kind, 0) * vlen
+        tail = ctypes.string_at(address + _HEAD, length)
+        words = struct.unpack(f"={length // 4}I", tail)
+        size = target = count = encoding = 0
+        if kind in _SIZED:
+            size = head.size_or_type
+        else:
+            target = head.size_or_type
+        if kind == uapi.BTF_KIND_INT:
+            encoding = words[0] >> 24 & 0xF
+        elif kind == uapi.BTF_KIND_ARRAY:
+            target, count = words[0], words[2]
+        elif kind in (uapi.BTF_KIND_ENUM, uapi.BTF_KIND_ENUM64):
+            encoding = head.info >> 31
+        members: tuple[BtfMember, ...] = ()
+        if kind in (uapi.BTF_KIND_STRUCT, uapi.BTF_KIND_UNION):
+            fields = bool(head.info >> 31)
+            members = tuple(self._member(words[i : i + 3], fields) for i in range(0, len(words), 3))
+        step = _ENTRY_BYTES.get(kind, 4) // 4
+        entries = tuple(words[i : i + step] for i in range(0, len(words), step))
+        return BtfType(kind, name, size, target, count, encoding, members, entries)
+
+    def _name(self, offset: int) -> str:
+        name: bytes | None = libbpf().btf__name_by_offset(self.handle, offset)
+        return (name or b"").decode(errors="replace")
+
+    def _member(self, words: tuple[int, ...], fields: bool) -> BtfMember:
+        name_off, type_id, offset = words
+        if fields:
+            return BtfMember(self._name(name_off), type_id, offset & 0xFFFFFF, offset >> 24)
+        return BtfMember(self._name(name_off), type_id, offset, 0)
+
+    def resolve(self, type_id: int) -> int:
+        """Return the id behind typedefs, const, volatile, restrict and tags."""
+        found = self.get(type_id)
+        while found.kind in _TRANSPARENT:
+            type_id = found.type_id
+            found = self.get(type_id)
+        return type_id
+
+    def size_of(self, type_id: int) -> int:
+        """Return a type's size in bytes.
+
+        :raise BadFileError: when the type has none.
+        """
+        size: int = libbpf().btf__resolve_size(self.handle, type_id)
+        if size < 0:
+            raise BadFileError("BTF", f"type {type_id} has no size")
+        return size
+
+    def variables(self, section_id: int) -> tuple[BtfVariable, ...]:
+        """Return the variables of a data section, in order of their offsets."""
+        found = []
+        for var_id, offset, size in self.get(section_id).entries:
+            variable = self.get(var_id)
+            found.append(BtfVariable(variable.name, variable.type_id, offset, size))
+        return tuple(found)
+
+    def enumerators(self, type_id: int) -> dict[str, int]:
+        """Return the names and values of an enum."""
+        values: dict[str, int] = {}
+        kind = self.get(type_id)
+        for name_off, low, *high in kind.entries:
+            value = low | (high[0] << 32 if high else 0)
+            bits = 64 if high else 32
+            if kind.encoding & uapi.BTF_INT_SIGNED and value >> (bits - 1):
+                value -= 1 << bits
+            values[self._name(name_off)] = value
+        return values
+
+
+_SIZED = frozenset(
+    {
+        uapi.BTF_KIND_INT,
+        uapi.BTF_KIND_STRUCT,
+        uapi.BTF_KIND_UNION,
+        uapi.BTF_KIND_ENUM,
+        uapi.BTF_KIND_ENUM64,
+        uapi.BTF_KIND_DATASEC,
+        uapi.BTF_KIND_FLOAT,
+    }
+)
+
+
+def _kernel_btf_name(btf_id: int) -> str:
+    """Return ``vmlinux``, a module's name, or "" for what a program brought."""
+    fd: int = libbpf().bpf_btf_get_fd_by_id(btf_id)
+    if fd < 0:
+        raise call_failed(f"bpf_btf_get_fd_by_id({btf_id})", fd)
+    with OwnedFd(fd, f"BTF {btf_id}") as owned:
+        name = ctypes.create_string_buffer(64)
+        info = uapi.bpf_btf_info(name=ctypes.addressof(name), name_len=len(name))
+        length = ctypes.c_uint32(ctypes.sizeof(info))
+        result: int = libbpf().bpf_btf_get_info_by_fd(
+            owned.fileno(), ctypes.byref(info), ctypes.byref(length)
+        )
+        if result < 0:
+            raise call_failed(f"bpf_btf_get_info_by_fd({btf_id})", result)
+        return name.value.decode(errors="replace") if info.kernel_btf else ""
+
+
+@functools.cache
+def vmlinux_btf() -> Btf:
+    """Return the running kernel's own types; loaded once, kept for good.
+
+    :raise KernelCallError: when the kernel does not show them (no
+        CONFIG_DEBUG_INFO_BTF).
+    """
+    handle: int | None = libbpf().btf__load_vmlinux_btf()
+    if not handle:
+        hint = "the kernel needs CONFIG_DEBUG_INFO_BTF=y"
+        raise call_failed("btf__load_vmlinux_btf()", None, hint)
+    return Btf(lambda: handle)
+
+
+def kernel_has_struct(name: str) -> bool:
+    """Tell whether vmlinux, or any module that is loaded, has a struct.
+
+    :raise KernelCallError: when the kernel does not show its types.
+    """
+    vmlinux = vmlinux_btf()
+    if vmlinux.find(name, uapi.BTF_KIND_STRUCT) is not None:
+        return True
+    for module in _SYS_BTF.iterdir():
+        if module.name == "vmlinux":
+            continue
+        handle: int | None = libbpf().btf__load_module_btf(os.fsencode(module.name), vmlinux.handle)
+        if not handle:
+            continue  # unloaded meanwhile
+        with Btf._adopt(handle, vmlinux) as btf:
+            if btf.find(name, uapi.BTF_KIND_STRUCT) is not None:
+                return True
+    return False

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Maps: the state that programs share with user space and with their successors.
+
+`BpfMap` is a map by descriptor, as opened from a pin, perhaps in a process that
+never saw its object. `ObjectMap` is one of an opened object: it may not be
+loaded yet, its descriptor is libbpf's, and it ends with its object.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import errno
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from kvmbpf.errors import StateError
+from kvmbpf.fd import OwnedFd
+from kvmbpf.libbpf import pinning
+from kvmbpf.libbpf.btf import Btf
+from kvmbpf.libbpf.globals import Globals
+from kvmbpf.libbpf.lib import call_failed, libbpf
+from kvmbpf.uapi import bpf as uapi
+
+if TYPE_CHECKING:
+    from kvmbpf.libbpf.object import BpfObject
+
+_PER_CPU = frozenset(
+    {
+        uapi.BPF_MAP_TYPE_PERCPU_HASH,
+        uapi.BPF_MAP_TYPE_PERCPU_ARRAY,
+        uapi.BPF_MAP_TYPE_LRU_PERCPU_HASH,
+        uapi.BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE,
+    }
+)
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """What makes a map: C ``__u32`` each, sizes in bytes.
+
+    :param type: ``BPF_MAP_TYPE_*``.
+    :param flags: ``BPF_F_*``.
+    :param key_type_id: the key's type in the map's BTF; 0 where there is none.
+    :param value_type_id: the value's, likewise.
+    """
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    key_type_id: int
+    value_type_id: int
+
+
+def map_info(fd: int) -> uapi.bpf_map_info:
+    """Ask the kernel about a map.
+
+    :param fd: its descriptor (C ``int``), still the caller's.
+    :raise KernelCallError: when it is no map.
+    """
+    info = uapi.bpf_map_info()
+    length = ctypes.c_uint32(ctypes.sizeof(info))
+    result: int = libbpf().bpf_map_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(length))
+    if result < 0:
+        raise call_failed(f"bpf_map_get_info_by_fd({fd})", result)
+    return info
+
+
+class BpfMap:
+    """A map in the kernel, by descriptor.
+
+    :param fd: its descriptor; this object owns it from now on.
+    :raise KernelCallError: when it is no map.
+    """
+
+    def __init__(self, fd: OwnedFd) -> None:
+        info = map_info(fd.fileno())
+        self._owned: OwnedFd | None = fd
+        self._btf_id = int(info.btf_id)
+        self._btf: Btf | None = None
+        self._memory: mmap.mmap | None = None
+        self.name = bytes(info.name).decode(errors="replace")
+        self.spec = MapSpec(
+            info.type,
+            info.key_size,
+            info.value_size,
+            info.max_entries,
+            info.map_flags,
+            info.btf_key_type_id,
+            info.btf_value_type_id,
+        )
+
+    @classmethod
+    def open_pinned(cls, path: str | Path) -> BpfMap:
+        """Open a map from its pin.
+
+        :raise BadFileError: when there is no such pin, or it holds no map.
+        :raise KernelCallError: when the kernel refuses.
+        """
+        return BpfMap(pinning.open_pinned(Path(path), "map"))
+
+    # what it is
+
+    @property
+    def fd(self) -> int:
+        """The descriptor (C ``int``), still owned by this object.
+
+        :raise StateError: when the map is closed.
+        """
+        if self._owned is None:
+            raise StateError(f"map {self.name} is closed")
+        return self._owned.fileno()
+
+    @property
+    def id(self) -> int:
+        """The kernel's id of the map (C ``__u32``)."""
+        return int(map_info(self.fd).id)
+
+    @property
+    def type(self) -> int:
+        """``BPF_MAP_TYPE_*``."""
+        return self.spec.type
+
+    @property
+    def key_size(self) -> int:
+        """Bytes of a key."""
+        return self.spec.key_size
+
+    @property
+    def value_size(self) -> int:
+        """Bytes of a value."""
+        return self.spec.value_size
+
+    @property
+    def btf(self) -> Btf | None:
+        """The types of key and value, or None where the map has none.
+
+        :raise KernelCallError: when the kernel does not give them out.
+        """
+        if self._btf is None and self._btf_id:
+            self._btf = Btf.from_kernel_id(self._btf_id)
+        return self._btf
+
+    @property
+    def section(self) -> str | None:
+        """The data section that the map holds, as ``.bss``; None for other maps."""
+        if not self.spec.value_type_id or self.btf is None:
+            return None
+        value = self.btf.get(self.spec.value_type_id)
+        return value.name if value.kind == uapi.BTF_KIND_DATASEC else None
+
+    # what it holds
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """Return a key's value, or None where the map has none.
+
+        A per-CPU map gives each possible CPU's value in turn, each padded to 8 bytes.
+
+        :raise StateError: when the key has the wrong size, or the map is closed.
+        :raise KernelCallError: when the kernel refuses.
+        """
+        self._check_size("key", key, self.spec.key_size)
+        buffer = ctypes.create_string_buffer(self._transfer_size())
+        result: int = libbpf().bpf_map_lookup_elem(self.fd, key, buffer)
+        if result == -errno.ENOENT:
+            return None
+        if result < 0:
+            raise call_failed(f"bpf_map_lookup_elem({self.name})", result)
+        return buffer.raw
+
+    def update(self, key: bytes, value: bytes, flags: int = 0) -> None:
+        """Set a key's value.
+
+        :param flags: ``BPF_ANY`` (0), ``BPF_NOEXIST`` (1) or ``BPF_EXIST`` (2); C ``__u64``.
+        :raise StateError: when key or value have the wrong size, or the map is closed.
+        :raise KernelCallError: when the kernel refuses.
+        """
+        self._check_size("key", key, self.spec.key_size)
+        self._check_size("value", value, self._transfer_size())
+        result: int = libbpf().bpf_map_update_elem(self.fd, key, value, flags)
+        if result < 0:
+            raise call_failed(f"bpf_map_update_elem({self.name})", result)
+
+    def _transfer_size(self) -> int:
+        if self.spec.type not in _PER_CPU:
+            return self.spec.value_size
+        cpus: int = libbpf().libbpf_num_possible_cpus()
+        if cpus < 0:
+            raise call_failed("libbpf_num_possible_cpus()", cpus)
+        return (self.spec.value_size + 7) // 8 * 8 * cpus
+
+    def _check_size(self, what: str, data: bytes, size: int) -> None:
+        if len(data) != size:
+            raise StateError(f"map {self.name}: a {what} is {size} bytes, not {len(data)}")
+
+    @property
+    def globals(self) -> Globals:
+        """The variables of a data section by name; none for other maps."""
+        return Globals([self], f"map {self.name}")
+
+    def memory(self, *, write: bool) -> memoryview:
+        """Return a data section's memory, shared with the running programs.
+
+        :param write: whether it is to be written.
+        :return: a view of the value; the caller releases it.
+        :raise StateError: when it is written and constant, or the map is closed.
+        :raise KernelCallError: when the map cannot be mapped.
+        """
+        fd = self.fd
+        constant = bool(self.spec.flags & uapi.BPF_F_RDONLY_PROG)
+        if write and constant:
+            raise StateError(f"map {self.name}: constant since it was loaded")
+        if self._memory is None:
+            prot = mmap.PROT_READ if constant else mmap.PROT_READ | mmap.PROT_WRITE
+            try:
+                self._memory = mmap.mmap(fd, self.spec.value_size, mmap.MAP_SHARED, prot)
+            except OSError as error:
+                raise call_failed(f"mmap({self.name})", -(error.errno or 0)) from error
+        return memoryview(self._memory)
+
+    # names
+
+    def pin(self, path: str | Path) -> None:
+        """Give the map a name in bpffs, which keeps it alive.
+
+        :raise StateError: when the name is taken, or the map is closed.
+        :raise KernelCallError: when the kernel refuses.
+        """
+        pinning.pin(self.fd, Path(path))
+
+    # end
+
+    def _release(self) -> None:
+        """Let go of memory and types."""
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.close()
+        btf, self._btf = self._btf, None
+        if btf is not None:
+            btf.close()
+
+    def close(self) -> None:
+        """Close the descriptor; closing twice is fine."""
+        self._release()
+        owned, self._owned = self._owned, None
+        if owned is not None:
+            owned.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: builtins.type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.__class__.__name__} {self.name}>"
+
+
+class ObjectMap(BpfMap):
+    """A map of an opened object; made by `BpfObject` only.
+
+    :param owner: the object.
+    :param handle: gives the ``struct bpf_map *``, or refuses when the object is closed.
+    """
+
+    def __init__(self, owner: BpfObject, handle: Callable[[], int]) -> None:
+        self.object = owner
+        self._handle = handle
+        self._owned = None
+        self._btf_id = 0
+        self._btf = None
+        self._memory = None
+        self.reused = False
+        lib, this = libbpf(), handle()
+        self.name = lib.bpf_map__name(this).decode(errors="replace")
+        self.spec = MapSpec(
+            lib.bpf_map__type(this),
+            lib.bpf_map__key_size(this),
+            lib.bpf_map__value_size(this),
+            lib.bpf_map__max_entries(this),
+            lib.bpf_map__map_flags(this),
+            lib.bpf_map__btf_key_type_id(this),
+            lib.bpf_map__btf_value_type_id(this),
+        )
+
+    @property
+    def fd(self) -> int:
+        """The descriptor (C ``int``), libbpf's: valid until the object is closed.
+
+        :raise StateError: when the object is not loaded, or closed.
+        """
+        fd: int = libbpf().bpf_map__fd(self._handle())
+        if fd < 0:
+            raise StateError(f"map {self.name} is not loaded")
+        return fd
+
+    @property
+    def loaded(self) -> bool:
+        """Tell whether the map is in the kernel, or is to be one that is."""
+        return int(libbpf().bpf_map__fd(self._handle())) >= 0
+
+    @property
+    def btf(self) -> Btf | None:
+        """The object's types, or None where it has none."""
+        return self.object.btf
+
+    @property
+    def autocreate(self) -> bool:
+        """Whether loading the object makes this map.
+
+        :raise StateError: (set) when the object is loaded or closed.
+        """
+        return bool(libbpf().bpf_map__autocreate(self._handle()))
+
+    @autocreate.setter
+    def autocreate(self, value: bool) -> None:
+        if libbpf().bpf_map__set_autocreate(self._handle(), value) < 0:
+            raise StateError(f"map {self.name} is loaded already")
+
+    def reuse(self, old: BpfMap) -> None:
+        """Let the object use a map that exists, in place of making one.
+
+        :param old: the map; it may be closed afterwards.
+        :raise StateError: when the object is loaded, or either is closed.
+        :raise KernelCallError: when the kernel refuses.
+        """
+        if self.loaded:
+            raise StateError(f"map {self.name} is loaded already")
+        result: int = libbpf().bpf_map__reuse_fd(self._handle(), old.fd)
+        if result < 0:
+            raise call_failed(f"bpf_map__reuse_fd({self.name})", result)
+        self.reused = True
+
+    def image(self) -> memoryview | None:
+        """Return the initial value of a data section or struct_ops map.
+
+        :return: libbpf's memory: use and release it before the object is
+            closed; None where the map (or an old libbpf) has none.
+        """
+        size = ctypes.c_size_t()
+        address: int | None = libbpf().bpf_map__initial_value(self._handle(), ctypes.byref(size))
+        if address is None:
+            return None
+        return memoryview((ctypes.c_char * size.value).from_address(address)).cast("B")
+
+    def memory(self, *, write: bool) -> memoryview:
+        """Return a data section's memory: the initial image until it is loaded.
+
+        :raise StateError: when it is written and constant, or the object is closed.
+        :raise KernelCallError: when the map cannot be mapped.
+        """
+        if not self.loaded:
+            image = self.image()
+            if image is None:
+                raise StateError(f"map {self.name} holds no variables")
+            return image
+        return super().memory(write=write)
+
+    def release(self) -> None:
+        """Let go of the map's memory: the object calls it before it is closed."""
+        self._release()
+
+    def close(self) -> None:
+        """Refuse: a map of an object ends with its object.
+
+        :raise StateError: always.
+        """
+        raise StateError(f"map {self.name} belongs to its object: close that")

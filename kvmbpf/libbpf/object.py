@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Objects: an ELF file of programs and maps, opened and loaded by libbpf.
+
+`BpfObject.open()` reads the file and needs no privilege; between that and
+`load()` programs can be left out, constants set, maps of an older object
+reused. Whatever it gave out (maps, programs, types) ends with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from kvmbpf.errors import (
+    BadFileError,
+    KernelCallError,
+    StateError,
+    UnsupportedError,
+    VerifierError,
+)
+from kvmbpf.libbpf import log
+from kvmbpf.libbpf.btf import Btf, kernel_has_struct
+from kvmbpf.libbpf.globals import Globals
+from kvmbpf.libbpf.lib import call_failed, error_text, libbpf
+from kvmbpf.libbpf.map import ObjectMap
+from kvmbpf.libbpf.program import BpfProgram
+from kvmbpf.libbpf.verifier_log import VerifierLogs
+from kvmbpf.uapi import bpf as uapi
+
+Item = TypeVar("Item")
+_KEPT_MESSAGES = 64
+_NOISE = ("failed to load object", "failed to open ")
+
+
+class BpfObject:
+    """An opened object file.
+
+    :param path: the file.
+    :param handle: the ``struct bpf_object *``; this object owns it from now on.
+    :param messages: what libbpf said so far.
+    """
+
+    def __init__(self, path: Path, handle: int, messages: deque[str]) -> None:
+        self.path = path
+        self._object: int | None = handle
+        self._messages = messages
+        self._load_called = False
+        self._loaded = False
+        lib = libbpf()
+        types = lib.bpf_object__btf(handle)
+        self.btf = Btf(self._guard(types)) if types else None
+        self.maps: dict[str, ObjectMap] = {}
+        self.programs: dict[str, BpfProgram] = {}
+        this = lib.bpf_object__next_map(handle, None)
+        while this:
+            found = ObjectMap(self, self._guard(this))
+            self.maps[found.name] = found
+            this = lib.bpf_object__next_map(handle, this)
+        this = lib.bpf_object__next_program(handle, None)
+        while this:
+            program = BpfProgram(self._guard(this))
+            self.programs[program.name] = program
+            this = lib.bpf_object__next_program(handle, this)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open an object file; nothing goes to the kernel yet.
+
+        :param path: an ELF file of eBPF programs, little-endian, with BTF.
+        :raise BadFileError: when it cannot be read, or libbpf does not take it.
+        :raise UnsupportedError: when libbpf is missing or too old.
+        """
+        path = Path(path)
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise BadFileError(path, f"cannot be read: {error.strerror}") from error
+        messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
+        with log.capture(messages):
+            handle: int | None = libbpf().bpf_object__open_file(os.fsencode(path), None)
+            code = ctypes.get_errno()
+        if not handle:
+            said = _telling(messages)
+            reason = f"{error_text(code)} ({said})" if said else error_text(code)
+            raise BadFileError(path, f"not an eBPF object that libbpf takes: {reason}")
+        return cls(path, handle, messages)
+
+    def _guard(self, address: int) -> Callable[[], int]:
+        """Return a function that gives an address while this object is open."""
+        return functools.partial(self._while_open, address)
+
+    def _while_open(self, address: int) -> int:
+        if self._object is None:
+            raise StateError(f"{self.path}: the object is closed")
+        return address
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the object was closed."""
+        return self._object is None
+
+    @property
+    def loaded(self) -> bool:
+        """Tell whether the object is in the kernel."""
+        return self._loaded
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What libbpf said about this object, warnings and information."""
+        return tuple(self._messages)
+
+    def map(self, name: str) -> ObjectMap:
+        """Return a map by name.
+
+        :raise BadFileError: when the object has none of that name.
+        """
+        return _named(self.path, "map", self.maps, name)
+
+    def program(self, name: str) -> BpfProgram:
+        """Return a program by name.
+
+        :raise BadFileError: when the object has none of that name.
+        """
+        return _named(self.path, "program", self.programs, name)
+
+    @property
+    def globals(self) -> Globals:
+        """The programs' global variables, by name.
+
+        Before the load a write sets the initial value, of constants too. Of a
+        section that is carried over it reads and writes the present value.
+
+        :raise StateError: when the object is closed.
+        """
+        self._while_open(0)
+        return Globals(self.maps.values(), str(self.path))
+
+    def load(self) -> None:
+        """Load the programs and maps, those left out excepted.
+
+        :raise VerifierError: when the verifier refuses a program.
+        :raise UnsupportedError: when the kernel lacks a struct_ops type that
+            the object needs.
+        :raise KernelCallError: when the kernel refuses for another reason.
+        :raise StateError: when the object was loaded before, or is closed.
+        """
+        handle = self._while_open(self._object or 0)
+        if self._load_called:
+            raise StateError(f"{self.path}: load() was called before: open the file anew")
+        wanted = [program for program in self.programs.values() if program.autoload]
+        self._load_called = True
+        with VerifierLogs(wanted) as logs, log.capture(self._messages):
+            result: int = libbpf().bpf_object__load(handle)
+            refused = logs.failed() if result < 0 else None
+        if refused is not None:
+            raise VerifierError(f"{self.path}: program {refused[0]}", refused[1])
+        if result < 0:
+            raise self._load_error(result)
+        self._loaded = True
+
+    def _load_error(self, result: int) -> KernelCallError | UnsupportedError:
+        for found in self.maps.values():
+            if found.type != uapi.BPF_MAP_TYPE_STRUCT_OPS or not found.autocreate:
+                continue
+            name = self.struct_ops_type(found)
+            if not kernel_has_struct(f"bpf_struct_ops_{name}"):
+                return UnsupportedError(
+                    f"struct {name}",
+                    found="a kernel without it",
+                    needed="a kernel that has it as a struct_ops type",
+                    mend=f"this kernel has no struct {name}: boot a kernel with the series",
+                )
+        hint = _telling(self._messages)
+        if result == -errno.EPERM:
+            hint = (
+                "loading needs CAP_BPF and CAP_PERFMON, and struct_ops CAP_SYS_ADMIN: run as root"
+            )
+        return call_failed(f"bpf_object__load({self.path})", result, hint)
+
+    def struct_ops_type(self, ops: ObjectMap) -> str:
+        """Return the struct's name of a struct_ops map, as in ``kvm_bpf_ops``.
+
+        :raise BadFileError: when the object's types do not have it.
+        """
+        return self.struct_ops_struct(ops)[0]
+
+    def struct_ops_struct(self, ops: ObjectMap) -> tuple[str, int]:
+        """Return name and type id of a struct_ops map's struct: that of its variable."""
+        if self.btf is not None:
+            found = self.btf.find(ops.name, uapi.BTF_KIND_VAR)
+            if found is not None:
+                type_id = self.btf.resolve(self.btf.get(found).type_id)
+                # ___suffix: a flavour of the struct, as CO-RE has it
+                return self.btf.get(type_id).name.partition("___")[0], type_id
+        raise BadFileError(self.path, f"no type for struct_ops map {ops.name}")
+
+    def close(self) -> None:
+        """Unload what nothing else holds; closing twice is fine."""
+        handle = self._object
+        if handle is None:
+            return
+        for found in self.maps.values():
+            found.release()
+        self._object = None
+        with log.capture(self._messages):
+            libbpf().bpf_object__close(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "loaded" if self._loaded else "open"
+        return f"<BpfObject {self.path}: {state}>"
+
+
+def _named(path: Path, what: str, items: dict[str, Item], name: str) -> Item:
+    try:
+        return items[name]
+    except KeyError:
+        names = ", ".join(items) or "none"
+        raise BadFileError(path, f"no {what} `{name}`; it has: {names}") from None
+
+
+def _telling(messages: deque[str]) -> str:
+    """Return the last message that says more than that something failed, one line."""
+    for message in reversed(messages):
+        text = message.removeprefix("libbpf: ").strip()
+        if text and not text.startswith(_NOISE):
+            return text.splitlines()[0]
+    return ""

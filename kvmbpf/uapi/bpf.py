@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The numbers and structures of <linux/bpf.h> and <linux/btf.h> used here.
+
+Kept to what libbpf's wrappers do not hide. Names keep the kernel's spelling.
+The info structures are prefixes: the kernel fills what it is given room for,
+and zeroes what it does not know.
+
+Source: include/uapi/linux/bpf.h and include/uapi/linux/btf.h, v6.12.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+# enum bpf_map_type
+BPF_MAP_TYPE_PERCPU_HASH: Final = 5
+BPF_MAP_TYPE_PERCPU_ARRAY: Final = 6
+BPF_MAP_TYPE_LRU_PERCPU_HASH: Final = 10
+BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE: Final = 21
+BPF_MAP_TYPE_STRUCT_OPS: Final = 26
+
+# enum bpf_attach_type
+BPF_STRUCT_OPS: Final = 44
+
+# enum bpf_link_type
+BPF_LINK_TYPE_STRUCT_OPS: Final = 9
+
+# flags of BPF_LINK_UPDATE, BPF_MAP_CREATE
+BPF_F_REPLACE: Final = 1 << 2
+BPF_F_RDONLY_PROG: Final = 1 << 7
+BPF_F_LINK: Final = 1 << 13
+
+BPF_OBJ_NAME_LEN: Final = 16
+
+# BTF_KIND_*
+BTF_KIND_VOID: Final = 0
+BTF_KIND_INT: Final = 1
+BTF_KIND_PTR: Final = 2
+BTF_KIND_ARRAY: Final = 3
+BTF_KIND_STRUCT: Final = 4
+BTF_KIND_UNION: Final = 5
+BTF_KIND_ENUM: Final = 6
+BTF_KIND_FWD: Final = 7
+BTF_KIND_TYPEDEF: Final = 8
+BTF_KIND_VOLATILE: Final = 9
+BTF_KIND_CONST: Final = 10
+BTF_KIND_RESTRICT: Final = 11
+BTF_KIND_FUNC: Final = 12
+BTF_KIND_FUNC_PROTO: Final = 13
+BTF_KIND_VAR: Final = 14
+BTF_KIND_DATASEC: Final = 15
+BTF_KIND_FLOAT: Final = 16
+BTF_KIND_DECL_TAG: Final = 17
+BTF_KIND_TYPE_TAG: Final = 18
+BTF_KIND_ENUM64: Final = 19
+
+# BTF_INT_ENCODING()
+BTF_INT_SIGNED: Final = 1 << 0
+BTF_INT_BOOL: Final = 1 << 2
+
+
+class bpf_map_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
+    """``struct bpf_map_info``."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * BPF_OBJ_NAME_LEN),
+        ("ifindex", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("netns_dev", ctypes.c_uint64),
+        ("netns_ino", ctypes.c_uint64),
+        ("btf_id", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+        ("btf_vmlinux_id", ctypes.c_uint32),
+        ("map_extra", ctypes.c_uint64),
+    )
+
+
+class bpf_link_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
+    """``struct bpf_link_info``, with the union's ``struct_ops`` arm only.
+
+    The union is aligned to 8 bytes and 48 bytes long in v6.12; the rest of it
+    is room for what other kinds of link fill in.
+    """
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
+        ("struct_ops_map_id", ctypes.c_uint32),
+        ("rest", ctypes.c_uint32 * 11),
+    )
+
+
+class bpf_btf_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
+    """``struct bpf_btf_info``."""
+
+    _fields_ = (
+        ("btf", ctypes.c_uint64),
+        ("btf_size", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("name", ctypes.c_uint64),
+        ("name_len", ctypes.c_uint32),
+        ("kernel_btf", ctypes.c_uint32),
+    )
+
+
+class btf_type(ctypes.Structure):  # noqa: N801 (the kernel's name)
+    """``struct btf_type``: the head of every type; what follows depends on the kind."""
+
+    _fields_ = (
+        ("name_off", ctypes.c_uint32),
+        ("info", ctypes.c_uint32),  # 31 kind_flag, 28..24 kind, 15..0 vlen
+        ("size_or_type", ctypes.c_uint32),
+    )
