@@ -22,7 +22,7 @@ from typing import Self
 from kvmbpf.errors import VmmError
 
 _COMMAND_MAX = 2048  # bytes; a tty buffers 4096
-_PING_S = 1.0
+_READY = b"kvmbpf-guest: ready\n"
 _POLL_S = 0.1
 _TAIL_LINES = 4
 
@@ -49,21 +49,21 @@ class GuestConsole:
             raise VmmError(f"guest's control port {path}: {error.strerror or error}") from error
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until the guest obeys commands.
+        """Wait until a booting guest says that it obeys commands.
 
-        Asks again and again, so it does not matter whether the guest was
-        ready before this console was there.
+        For a console that was there before the guest ran; one that comes later
+        just runs commands. Nothing is sent before the guest's word: a byte that
+        waits in the port when the guest's driver starts holds the interrupt
+        line up, and KVM's IO-APIC then never sees an edge on it again.
 
         :param timeout: in seconds.
-        :raise VmmError: when it does not answer in time, or QEMU went away.
+        :raise VmmError: when it does not come up in time, or QEMU went away.
         """
         deadline = time.monotonic() + timeout
-        while True:
+        while _READY not in self._received:
             left = deadline - time.monotonic()
-            if left <= 0:
-                raise self._error(f"the guest is not ready after {timeout:g} s")
-            if self._ask("true", min(_PING_S, left)) is not None:
-                return
+            if left <= 0 or not self._receive(left):
+                raise self._error(f"not ready after {timeout:g} s")
 
     def run(self, command: str, timeout: float = 30.0) -> str:
         """Run one shell command in the guest and return its output.

@@ -32,7 +32,7 @@ class RuntimeDir:
     def __init__(self, path: Path | None = None) -> None:
         self._temporary = path is None
         if path is None:
-            path = Path(tempfile.mkdtemp(prefix="kvmbpf-"))
+            path = Path(tempfile.mkdtemp(prefix="kvmbpf-", dir=_parent()))
         else:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path.resolve()
@@ -65,3 +65,15 @@ class RuntimeDir:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _parent() -> str | None:
+    """Return where runtime directories go; None leaves it to TMPDIR and /tmp.
+
+    The run-time directories come first: they are in memory, and a socket does
+    not work in a directory shared with another machine (9p), as /tmp may be.
+    """
+    for candidate in (os.environ.get("XDG_RUNTIME_DIR"), "/run"):
+        if candidate and os.access(candidate, os.W_OK | os.X_OK):
+            return candidate
+    return None
