@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The demo guest's files: its driver's module and its initramfs.
+
+Both are made from `guest_driver/` of a source tree, for a kernel that was
+built on this machine. Nothing here needs privilege, or runs the guest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from kvmbpf.cpio import CpioEntry, write_cpio
+from kvmbpf.errors import LabError
+
+_ROOT = Path(__file__).resolve().parent.parent
+_DRIVER = _ROOT / "guest_driver" / "kvmbpf_demo"
+_REGISTERS = _ROOT / "kvmbpf" / "devices" / "demo" / "demo_regs.h"
+GUEST_INIT = _ROOT / "guest_driver" / "init"
+"""The demo guest's /init."""
+
+
+def build_module(kdir: Path, out_dir: Path) -> Path:
+    """Build the demo driver for one kernel; return the module's path.
+
+    The source is copied to `out_dir` and built there; the source tree stays
+    clean. A second build into the same directory only does what changed.
+
+    :param kdir: the kernel's build directory (has Module.symvers).
+    :param out_dir: where to build; made when it is not there.
+    :raise LabError: when the kernel's build directory is not usable, a source
+        file is missing, or the build fails (with its first error).
+    """
+    if not (kdir / "Module.symvers").is_file():
+        raise LabError(f"{kdir}: no Module.symvers: not the build directory of a finished kernel")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for source in (_DRIVER / "kvmbpf_demo.c", _DRIVER / "Kbuild", _REGISTERS):
+        _copy_if_changed(source, out_dir / source.name)
+
+    out_dir = out_dir.resolve()
+    command = ["make", "-C", os.fspath(kdir), f"M={out_dir}", f"DEMO_REGS_DIR={out_dir}", "modules"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise LabError(f"make: {error.strerror}; install make and a C compiler") from error
+    if done.returncode != 0:
+        raise LabError(f"the demo driver does not build for {kdir}: {_first_error(done)}")
+    return out_dir / "kvmbpf_demo.ko"
+
+
+def build_initramfs(
+    out: Path,
+    modules: Sequence[Path] = (),
+    init: Path = GUEST_INIT,
+    busybox: Path | None = None,
+) -> Path:
+    """Write the demo guest's initramfs (cpio, gzip) and return its path.
+
+    The same inputs give the same bytes. `init` loads every module at boot, in
+    the order of their names.
+
+    :param out: the file to write.
+    :param modules: kernel modules to put into /lib/modules.
+    :param init: the script that becomes /init.
+    :param busybox: a statically linked busybox; looked up when None.
+    :raise LabError: when an input cannot be read or busybox is not static.
+    """
+    shell = busybox if busybox is not None else _find_busybox()
+    binary = _read(shell)
+    if b"/ld-linux" in binary or b"/ld-musl" in binary:
+        raise LabError(f"{shell} is not statically linked; install busybox-static")
+    entries = [
+        *(CpioEntry.directory(name) for name in ("bin", "dev", "lib", "lib/modules")),
+        *(CpioEntry.directory(name) for name in ("proc", "run", "sys", "tmp")),
+        CpioEntry.char_device("dev/console", 5, 1),
+        CpioEntry.char_device("dev/null", 1, 3),
+        CpioEntry.file("bin/busybox", binary, executable=True),
+        *(CpioEntry.file(f"lib/modules/{path.name}", _read(path)) for path in modules),
+        CpioEntry.file("init", _read(init), executable=True),
+    ]
+    # The fastest level: a guest under emulation unpacks it sooner than it would
+    # read a file twice the size, and no slower than the best-packed one.
+    out.write_bytes(gzip.compress(write_cpio(entries), compresslevel=1, mtime=0))
+    return out
+
+
+def _copy_if_changed(source: Path, target: Path) -> None:
+    data = _read(source)
+    if not target.is_file() or target.read_bytes() != data:
+        target.write_bytes(data)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LabError(f"{path}: {error.strerror}") from error
+
+
+def _find_busybox() -> Path:
+    found = shutil.which("busybox")
+    if found is None:
+        raise LabError("busybox: not found; install busybox-static")
+    return Path(found)
+
+
+def _first_error(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the line of a build's output that tells why it failed."""
+    lines = (done.stderr + "\n" + done.stdout).splitlines()
+    for pattern in (r"\berror:", r"^ERROR:", r"\*\*\*"):
+        for line in lines:
+            if re.search(pattern, line):
+                return line.strip()
+    return next((line for line in reversed(lines) if line.strip()), f"exit {done.returncode}")

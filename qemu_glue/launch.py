@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A QEMU process that this process starts, watches and ends.
+
+QEMU is the host's own, unmodified. It is started stopped (-S), with a QMP
+socket, in a session of its own: a terminal's Ctrl-C reaches the manager and
+not the guest. When the manager dies, QEMU runs on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from kvmbpf.errors import StateError, VmmError
+from qemu_glue.qmp import QmpSession
+from qemu_glue.runtime import RuntimeDir
+
+QEMU_X86_64 = "qemu-system-x86_64"
+_POLL_S = 0.01
+
+
+class QemuProcess:
+    """One running QEMU; leaving its context ends it.
+
+    :param arguments: the command line after the program's name, without -S
+        and without a QMP monitor: both are added.
+    :param runtime: where the QMP socket (`qmp_path`) and QEMU's own output
+        (`log_path`) go; stays its owner's.
+    :param program: the QEMU to run.
+    :param paused: start with -S: the guest runs after QMP's ``cont``.
+    :raise VmmError: when the program cannot be run.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        runtime: RuntimeDir,
+        *,
+        program: str = QEMU_X86_64,
+        paused: bool = True,
+    ) -> None:
+        self.program = program
+        self.qmp_path = runtime.socket("qmp")
+        self.log_path = runtime.path / "qemu.log"
+        self.qmp_path.unlink(missing_ok=True)  # a dead QEMU's: not to be mistaken for ours
+        self.command = [program, *arguments, "-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
+        if paused:
+            self.command.append("-S")
+        try:
+            with self.log_path.open("wb") as log:
+                self._process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise VmmError(
+                f"{program}: {error.strerror}; install QEMU, or name another one"
+            ) from error
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id (C ``pid_t``)."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """QEMU's exit status; None while it runs, -N after signal N."""
+        return self._process.poll()
+
+    def connect(self, timeout: float = 30.0) -> QmpSession:
+        """Wait until QEMU serves its QMP socket and open a session on it.
+
+        :param timeout: for all of it, in seconds.
+        :raise VmmError: when QEMU ended (with its last words) or does not
+            serve QMP in time.
+        """
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            self.check()
+            try:
+                return QmpSession.connect(self.qmp_path, left)
+            except VmmError as error:
+                if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+                    self.check()
+                    raise
+            time.sleep(_POLL_S)
+        raise VmmError(f"{self.program} does not serve {self.qmp_path} in {timeout:g} s")
+
+    def check(self) -> None:
+        """Raise when QEMU is not running any more.
+
+        :raise VmmError: then, with its exit status and its last words.
+        """
+        status = self.returncode
+        if status is not None:
+            raise VmmError(f"{self.program} {_ending(status)}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the last line that QEMU wrote to its standard error."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = self.log_path.read_text(errors="replace").strip().splitlines()
+            if lines:
+                return lines[-1]
+        return "it said nothing"
+
+    def wait(self, timeout: float) -> int:
+        """Wait until QEMU ends and return its exit status (-N: signal N).
+
+        :param timeout: in seconds.
+        :raise StateError: when it still runs then.
+        """
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise StateError(f"QEMU (pid {self.pid}) still runs after {timeout:g} s") from error
+
+    def terminate(self, timeout: float = 5.0) -> int:
+        """End QEMU by SIGTERM, or by SIGKILL if it does not obey; return its exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                return self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return self._process.wait()
+
+    def kill(self) -> int:
+        """End QEMU by SIGKILL and return its exit status."""
+        self._process.kill()
+        return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.terminate()
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exited with {status}"
+    return f"was ended by {signal.Signals(-status).name}"
