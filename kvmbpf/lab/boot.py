@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boot the lab and run one command in it.
+
+virtme-ng boots the kernel over the host's root, read-only, through 9p. Its
+``virtme-run`` is called rather than ``vng``, which joins its arguments into a
+shell command and reads a configuration of the user's. Only pipes are given to
+it as standard streams: QEMU would truncate files and make terminals
+non-blocking. The console's text is kept; a run that fails shows its end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kvmbpf.errors import LabError, StateError, UnsupportedError
+from kvmbpf.lab.accel import Accelerator, choose_accelerator
+from kvmbpf.lab.guest import (
+    DMESG,
+    ERR_PORT,
+    EXCHANGE,
+    OUT_PORT,
+    RW_TAG,
+    STARTED,
+    STATUS,
+    guest_script,
+)
+from kvmbpf.lab.kernel import LAB_KERNEL_VARIABLE, LabKernel
+from kvmbpf.lab.pump import Pump
+
+IN_LAB_VARIABLE = "KVMBPF_IN_LAB"
+BOOT_TIMEOUT_S = 180.0
+# From the command's end to QEMU's: power-off under TCG takes a second.
+END_TIMEOUT_S = 30.0
+_POLL_S = 0.05
+# Writable in the lab, thrown away with it; the rest of the root is read-only.
+_OVERLAID = ("/etc", "/home", "/root", "/srv", "/tmp", "/var")  # noqa: S108  a mount point, no file of ours
+# The root is read-only, so nothing is lost by caching it as a local disk:
+# a third of the time to import pytest.
+_ROOT_FLAGS = "version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
+
+
+@dataclass(frozen=True)
+class LabResult:
+    """How a run ended.
+
+    :param status: the command's exit status; 128 + n when signal n ended it.
+    :param dmesg: the lab's kernel log.
+    :param console: all that its console showed.
+    :param boot_s: from the start of QEMU to the start of the command, in seconds.
+    """
+
+    status: int
+    dmesg: str
+    console: str
+    boot_s: float
+
+
+class LabRun:
+    """One boot of the lab with one command; a context manager that ends it.
+
+    :param kernel: the kernel to boot.
+    :param command: the command and its arguments.
+    :param rw: the folder that stays writable; by default the current one.
+    :param cwd: where the command runs; by default the current folder.
+    :param icount: count instructions: one CPU, and one guest nanosecond is one
+        executed instruction.
+    :param cpus: the lab's CPUs (one under icount).
+    :param memory: its memory, as QEMU's ``-m`` takes it.
+    :param stdout: descriptor that gets the command's output; stays the caller's.
+    :param stderr: descriptor that gets its errors; stays the caller's.
+    :param environment: added to the command's environment.
+    """
+
+    def __init__(
+        self,
+        kernel: LabKernel,
+        command: Sequence[str],
+        *,
+        rw: Path | None = None,
+        cwd: Path | None = None,
+        icount: bool = False,
+        cpus: int = 2,
+        memory: str = "3G",
+        stdout: int = 1,
+        stderr: int = 2,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.command = list(command)
+        self.cwd = (cwd or Path.cwd()).resolve()
+        self.rw = (rw or Path.cwd()).resolve()
+        self.icount = icount
+        self.cpus = 1 if icount else cpus
+        self.memory = memory
+        self.accelerator = (
+            Accelerator("tcg", "instructions are counted") if icount else choose_accelerator()
+        )
+        self._stdout, self._stderr = stdout, stderr
+        self._environment = dict(environment or {})
+        self._stack = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pumps: list[Pump] = []
+        self._console: Pump | None = None
+        self._exchange = Path()
+        self._begin = 0.0
+        self._boot_s: float | None = None
+        if not self.rw.is_dir():
+            raise LabError(f"{self.rw}: not a folder, so it cannot be the lab's writable one")
+
+    def start(self) -> None:
+        """Start QEMU; returns at once.
+
+        :raise StateError: when it was started before.
+        :raise UnsupportedError: when virtme-ng or QEMU is missing.
+        """
+        if self._process is not None or self._begin:
+            raise StateError("this run of the lab was started before")
+        virtme, qemu = find_virtme_run(), find_qemu()
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="kvmbpf-lab-"))
+        self._exchange = Path(folder)
+        script = guest_script(
+            self.command, rw=self.rw, cwd=self.cwd, environment=self._guest_environment()
+        )
+        (self._exchange / "start.sh").write_text(script, encoding="utf-8")
+        self._console = self._stack.enter_context(Pump(None))
+        out = self._stack.enter_context(Pump(self._stdout))
+        err = self._stack.enter_context(Pump(self._stderr))
+        self._pumps = [out, err]
+        writers = [out.writer, err.writer]
+        self._begin = time.monotonic()
+        self._process = subprocess.Popen(
+            [virtme, *self._virtme_arguments(qemu, *writers)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._console.writer,
+            stderr=self._console.writer,
+            pass_fds=writers,
+            start_new_session=True,
+            cwd="/",
+            env=os.environ | {"TMPDIR": str(self._exchange)},
+        )
+        for pump in (self._console, out, err):
+            pump.begin()
+
+    def wait(self, timeout_s: float | None = None) -> LabResult:
+        """Wait until the command ended and the lab went down.
+
+        :param timeout_s: the longest time the whole run may take, in seconds.
+        :raise LabError: when the lab did not boot, died, or took too long; ends
+            with what its console showed last.
+        :raise StateError: when it was not started.
+        """
+        limit = None if timeout_s is None else self._begin + timeout_s
+        while self.running():
+            now = time.monotonic()
+            if limit is not None and now > limit:
+                raise self._failure(f"the command did not end within {timeout_s:g} s")
+            if not self.booted() and now > self._begin + BOOT_TIMEOUT_S:
+                raise self._failure(f"the lab did not boot within {BOOT_TIMEOUT_S:g} s")
+            if (self._exchange / STATUS).exists():
+                self._await_end()
+                break
+            time.sleep(_POLL_S)
+        self.booted()
+        return self._result()
+
+    def running(self) -> bool:
+        """Tell whether QEMU runs.
+
+        :raise StateError: when it was not started.
+        """
+        if self._process is None:
+            raise StateError("this run of the lab was not started")
+        return self._process.poll() is None
+
+    def booted(self) -> bool:
+        """Tell whether the command was started."""
+        if self._boot_s is None:
+            if not (self._exchange / STARTED).exists():
+                return False
+            self._boot_s = time.monotonic() - self._begin
+        return True
+
+    def console_text(self) -> str:
+        """Return what the console showed so far."""
+        return self._console.text() if self._console is not None else ""
+
+    def console_tail(self, lines: int = 20) -> str:
+        """Return the last lines of the console."""
+        return "\n".join(self.console_text().rstrip().splitlines()[-lines:])
+
+    def close(self) -> None:
+        """End the lab if it runs, and remove what it used; closing twice is fine."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            for signum in (signal.SIGTERM, signal.SIGKILL):
+                os.killpg(process.pid, signum)
+                try:
+                    process.wait(5)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+        if process is not None:
+            _end_group(process.pid)
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _await_end(self) -> None:
+        """Give QEMU time to end by itself, then end it: the result is there."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(5)
+
+    def _result(self) -> LabResult:
+        for pump in self._pumps:
+            pump.finish()
+        status = _read(self._exchange / STATUS).strip()
+        failed = _read(self._exchange / "failed").strip()
+        if not status.isdigit():
+            if failed:
+                what = failed
+            elif self.booted():
+                what = "the lab went down before its command ended"
+            else:
+                what = "the lab went down while it booted"
+            raise self._failure(what)
+        dmesg = _read(self._exchange / DMESG)
+        return LabResult(int(status), dmesg, self.console_text(), self._boot_s or 0.0)
+
+    def _failure(self, what: str) -> LabError:
+        tail = self.console_tail()
+        return LabError(f"{what}; its console ended with:\n{tail}" if tail else what)
+
+    def _guest_environment(self) -> dict[str, str]:
+        passed = {k: v for k, v in os.environ.items() if k.startswith("KVMBPF_")}
+        return {
+            "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            "HOME": str(Path.home()),
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            **passed,
+            IN_LAB_VARIABLE: "1",
+            LAB_KERNEL_VARIABLE: str(self.kernel.folder),
+            **self._environment,
+        }
+
+    def _virtme_arguments(self, qemu: str, out: int, err: int) -> list[str]:
+        arguments = ["--qemu-bin", qemu, "--kimg", str(self.kernel.bzimage), "--mods", "none"]
+        # The image's folder has a .config beside it: virtme-run takes both from there.
+        arguments += ["--force-9p", "--disable-microvm", "--show-boot-console"]
+        if self.accelerator.name == "tcg":
+            arguments.append("--disable-kvm")
+        arguments += ["--memory", self.memory, "--cpus", str(self.cpus)]
+        for folder in _OVERLAID:
+            if Path(folder).is_dir():
+                arguments += ["--overlay-rwdir", folder]
+        arguments += ["--rwdir", f"{EXCHANGE}={self._exchange}"]
+        for option in ("ignore_loglevel", f"rootflags={_ROOT_FLAGS}"):
+            arguments += ["--kopt", option]
+        arguments += ["--script-sh", f"sh {EXCHANGE}/start.sh"]
+        return [*arguments, "--qemu-opts", *self._qemu_arguments(out, err)]
+
+    def _qemu_arguments(self, out: int, err: int) -> list[str]:
+        folder = str(self.rw).replace(",", ",,")
+        arguments = ["-device", "virtio-serial-pci,id=kvmbpf"]
+        for name, fd in ((OUT_PORT, out), (ERR_PORT, err)):
+            identity = name.replace(".", "-")
+            arguments += ["-chardev", f"file,id={identity},path=/proc/self/fd/{fd}"]
+            arguments += ["-device", f"virtserialport,bus=kvmbpf.0,name={name},chardev={identity}"]
+        share = f"local,id=kvmbpf-rw,path={folder},security_model=none,multidevs=remap"
+        arguments += ["-fsdev", share]
+        arguments += ["-device", f"virtio-9p-pci,fsdev=kvmbpf-rw,mount_tag={RW_TAG}"]
+        if self.icount:
+            arguments += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+        return arguments
+
+
+def find_virtme_run() -> str:
+    """Return the path of ``virtme-run``, from this Python's environment or PATH.
+
+    :raise UnsupportedError: when virtme-ng is not installed.
+    """
+    beside = Path(sys.executable).parent / "virtme-run"
+    found = str(beside) if beside.is_file() else shutil.which("virtme-run")
+    if found is None:
+        raise UnsupportedError(
+            "virtme-ng",
+            found="nothing",
+            needed="1.42 or newer",
+            mend="install the lab extra: pip install -e .[lab]",
+        )
+    return found
+
+
+def find_qemu() -> str:
+    """Return the path of QEMU for x86_64.
+
+    :raise UnsupportedError: when it is not installed.
+    """
+    found = shutil.which("qemu-system-x86_64")
+    if found is None:
+        raise UnsupportedError(
+            "qemu-system-x86_64",
+            found="nothing on PATH",
+            needed="QEMU 7.2 or newer",
+            mend="apt-get install qemu-system-x86",
+        )
+    return found
+
+
+def _end_group(group: int) -> None:
+    """End what may be left of a process group."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A pipe whose content a thread carries on to a descriptor, or keeps.
+
+QEMU opens what it is given by path, truncates files and cannot open sockets:
+it gets pipes, and the thread writes to whatever the caller's descriptor is.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+_CHUNK = 1 << 16
+
+
+class Pump:
+    """Own a pipe, and carry what is written to it.
+
+    :param target: descriptor to carry it to, which stays the caller's; None keeps
+        it for `text`.
+    """
+
+    def __init__(self, target: int | None) -> None:
+        self._reader, self._writer = os.pipe()
+        self._target = target
+        self._kept: list[bytes] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def writer(self) -> int:
+        """The writing end (C ``int``), for a child to inherit; owned by this object."""
+        return self._writer
+
+    def begin(self) -> None:
+        """Begin to carry: call it when the child has inherited the writing end."""
+        os.close(self._writer)
+        self._writer = -1
+        self._thread.start()
+
+    def finish(self, timeout_s: float = 10.0) -> None:
+        """Wait until all was carried: the children that could write have ended."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def text(self) -> str:
+        """Return what was kept so far."""
+        return b"".join(self._kept).decode("utf-8", "replace").replace("\r", "")
+
+    def close(self) -> None:
+        """Close the pipe, after `finish`."""
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+        self.finish()
+        if not self._thread.is_alive() and self._reader >= 0:
+            os.close(self._reader)
+            self._reader = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        gone = False
+        while data := os.read(self._reader, _CHUNK):
+            if self._target is None:
+                self._kept.append(data)
+            elif not gone:
+                gone = not _write_all(self._target, data)
+
+
+def _write_all(fd: int, data: bytes) -> bool:
+    """Write all of it; False when the reader is gone, which is not our error."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            threading.Event().wait(0.01)
+        except BrokenPipeError:
+            return False
+    return True

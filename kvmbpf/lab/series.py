@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A kernel series: the patches, the source they apply to, and the configuration.
+
+A folder such as ``kernel_patches/v6.12`` says all of it: ``series.toml`` names
+the kernel source package and the patches in their order, ``config.fragment``
+the options that the lab's kernel has on top of ``tinyconfig``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvmbpf.errors import BadFileError, UnsupportedError
+
+DEFAULT_VERSION = "v6.12"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One kernel series, read from its folder.
+
+    :param folder: where it lies.
+    :param source: the source package's name, as in ``linux-source-6.12``.
+    :param patches: the patches, in the order in which they apply.
+    :param fragment: the configuration fragment.
+    """
+
+    folder: Path
+    source: str
+    patches: tuple[Path, ...]
+    fragment: Path
+
+    def patches_digest(self) -> str:
+        """Return a hash (hexadecimal SHA-256) of the patches and their order."""
+        digest = hashlib.sha256()
+        for patch in self.patches:
+            data = patch.read_bytes()
+            digest.update(f"{patch.name} {len(data)}\n".encode())
+            digest.update(data)
+        return digest.hexdigest()
+
+
+def default_series_folder() -> Path:
+    """Return the folder of the series that this checkout carries.
+
+    :raise UnsupportedError: when kvmbpf was installed without its checkout.
+    """
+    folder = Path(__file__).resolve().parents[2] / "kernel_patches" / DEFAULT_VERSION
+    if not folder.is_dir():
+        raise UnsupportedError(
+            "kernel series",
+            found=f"no {folder}",
+            needed="kvmbpf's source checkout",
+            mend="install with `pip install -e .` from a checkout",
+        )
+    return folder
+
+
+def load_series(folder: str | os.PathLike[str] | None = None) -> Series:
+    """Read a series from its folder, by default the one of this checkout.
+
+    :raise BadFileError: when a file is missing, or is not what it should be.
+    :raise UnsupportedError: when there is no checkout to take the default from.
+    """
+    place = Path(folder) if folder is not None else default_series_folder()
+    toml = place / "series.toml"
+    try:
+        data = tomllib.loads(toml.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadFileError(toml, f"not readable ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadFileError(toml, f"not TOML: {error}") from error
+    source = data.get("source")
+    if not isinstance(source, str) or not source or "/" in source:
+        raise BadFileError(toml, '`source` must name a package, as in "linux-source-6.12"')
+    names = data.get("patches")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadFileError(toml, "`patches` must be a list of file names")
+    patches = tuple(place / name for name in names)
+    for patch in (*patches, place / "config.fragment"):
+        if not patch.is_file():
+            raise BadFileError(patch, f"missing, but {toml.name} needs it")
+    unlisted = sorted(p.name for p in place.glob("*.patch") if p not in patches)
+    if unlisted:
+        raise BadFileError(toml, f"`patches` does not list {unlisted[0]}, which lies beside it")
+    return Series(place, source, patches, place / "config.fragment")
