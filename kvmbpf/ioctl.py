@@ -37,7 +37,7 @@ def ioctl_struct(
             f"{call}: a structure of {ctypes.sizeof(argument)} bytes, not {_declared_size(request)}"
         )
     try:
-        return fcntl.ioctl(fd.fileno(), request, argument, True)
+        return int(fcntl.ioctl(fd.fileno(), request, argument, True))
     except OSError as error:
         raise KernelCallError(call, error.errno or 0, hint) from error
 

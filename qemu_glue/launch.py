@@ -33,6 +33,8 @@ class QemuProcess:
         (`log_path`) go; stays its owner's.
     :param program: the QEMU to run.
     :param paused: start with -S: the guest runs after QMP's ``cont``.
+    :param inherit_stdio: let QEMU have this process's terminal, Ctrl-C included,
+        rather than none; there is no log then.
     :raise VmmError: when the program cannot be run.
     """
 
@@ -43,6 +45,7 @@ class QemuProcess:
         *,
         program: str = QEMU_X86_64,
         paused: bool = True,
+        inherit_stdio: bool = False,
     ) -> None:
         self.program = program
         self.qmp_path = runtime.socket("qmp")
@@ -52,18 +55,24 @@ class QemuProcess:
         if paused:
             self.command.append("-S")
         try:
-            with self.log_path.open("wb") as log:
-                self._process = subprocess.Popen(
-                    self.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            if inherit_stdio:
+                self._process = subprocess.Popen(self.command)
+            else:
+                self._process = self._start_aside()
         except OSError as error:
             raise VmmError(
                 f"{program}: {error.strerror}; install QEMU, or name another one"
             ) from error
+
+    def _start_aside(self) -> subprocess.Popen[bytes]:
+        with self.log_path.open("wb") as log:
+            return subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     @property
     def pid(self) -> int:
@@ -111,16 +120,16 @@ class QemuProcess:
                 return lines[-1]
         return "it said nothing"
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float | None) -> int:
         """Wait until QEMU ends and return its exit status (-N: signal N).
 
-        :param timeout: in seconds.
+        :param timeout: in seconds; None waits on.
         :raise StateError: when it still runs then.
         """
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired as error:
-            raise StateError(f"QEMU (pid {self.pid}) still runs after {timeout:g} s") from error
+            raise StateError(f"QEMU (pid {self.pid}) still runs after {timeout} s") from error
 
     def terminate(self, timeout: float = 5.0) -> int:
         """End QEMU by SIGTERM, or by SIGKILL if it does not obey; return its exit status."""

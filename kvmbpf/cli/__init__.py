@@ -20,11 +20,11 @@ from kvmbpf.errors import KvmBpfError
 # command -> (module, attribute, the line that `kvmbpf --help` shows)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("kvmbpf.cli.inspect", "inspect", "Show what a device object says it is."),
-    "run": ("kvmbpf.cli.vm", "run", "Start QEMU with devices attached."),
-    "attach": ("kvmbpf.cli.vm", "attach", "Attach a device to a running VM."),
-    "update": ("kvmbpf.cli.vm", "update", "Replace a device's program in a running VM."),
-    "detach": ("kvmbpf.cli.vm", "detach", "Take a device away from a running VM."),
-    "list": ("kvmbpf.cli.vm", "list_devices", "List attached devices."),
+    "run": ("kvmbpf.cli.vm", "run_command", "Start QEMU with devices attached."),
+    "attach": ("kvmbpf.cli.vm", "attach_command", "Attach a device to a running VM."),
+    "update": ("kvmbpf.cli.vm", "update_command", "Replace a device's program in a running VM."),
+    "detach": ("kvmbpf.cli.vm", "detach_command", "Take a device away from a running VM."),
+    "list": ("kvmbpf.cli.vm", "list_command", "List attached devices."),
     "bench": ("kvmbpf.cli.bench", "bench", "Measure the cost of an access on each path."),
     "lab": ("kvmbpf.cli.lab", "lab", "Build and boot the patched kernel."),
 }

@@ -5,3 +5,8 @@
 each from the same `kvmbpf.placement.Placed`. A guest driver binds to the
 device's compatible string in both.
 """
+
+from kvmbpf.firmware.acpi import to_ssdt
+from kvmbpf.firmware.dt import to_dtb, to_dts
+
+__all__ = ["to_dtb", "to_dts", "to_ssdt"]

@@ -1,2 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libbpf through ctypes: objects, maps, struct_ops, links."""
+"""libbpf through ctypes: objects, maps, struct_ops, links.
+
+Importing it loads nothing: libbpf itself is loaded by the first call.
+"""
+
+from kvmbpf.libbpf.carry import Carried, carry_over, state_name
+from kvmbpf.libbpf.link import BpfLink, LinkInfo
+from kvmbpf.libbpf.map import BpfMap
+from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.libbpf.program import BpfProgram
+from kvmbpf.libbpf.struct_ops import StructOps
+
+__all__ = [
+    "BpfLink",
+    "BpfMap",
+    "BpfObject",
+    "BpfProgram",
+    "Carried",
+    "LinkInfo",
+    "StructOps",
+    "carry_over",
+    "state_name",
+]

@@ -221,5 +221,3 @@ def _children(directory: Path) -> list[Path]:
 def _escape(name: str) -> str:
     """Return a map's name for bpffs, which takes no dots: ``.bss`` is ``@bss``."""
     return name.replace(".", "@")
-
-
