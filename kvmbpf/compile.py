@@ -24,6 +24,7 @@ _NEWEST_NAMED_CLANG = 30
 _MEND = f"install clang {OLDEST_CLANG} or newer (Debian: apt install clang)"
 
 HEADERS = Path(__file__).resolve().parent / "bpf"
+SHIPPED = Path(__file__).resolve().parent / "devices"
 
 _DIAGNOSTIC = re.compile(
     r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?:fatal )?error: (?P<text>.*)"
@@ -59,6 +60,17 @@ def find_clang() -> Clang:
         if found == "nothing":
             found = f"{path}, version {version or 'unknown'}"
     raise UnsupportedError("clang", found=found, needed=f"{OLDEST_CLANG} or newer", mend=_MEND)
+
+
+def compile_shipped(name: str, folder: Path) -> Path:
+    """Compile a device that comes with kvmbpf; return the object's path.
+
+    :param name: its source in kvmbpf/devices, less the ending, as ``demo/demo_v1``.
+    :param folder: where the object goes.
+    :raise UnsupportedError: when there is no clang, or only an older one.
+    """
+    source = SHIPPED / f"{name}.bpf.c"
+    return compile_device(source, folder / f"{source.name.removesuffix('.c')}.o")
 
 
 def compile_device(

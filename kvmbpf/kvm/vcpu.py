@@ -27,22 +27,32 @@ class Vcpu(OwnedFd):
         self._shared = mmap.mmap(fd, mmap_bytes)
         self.run_state = uapi.kvm_run.from_buffer(self._shared)
 
-    def start_at(self, address: int, registers: dict[str, int] | None = None) -> None:
-        """Have the vCPU start in real mode, with flat 16-bit segments at 0.
+    def start_at(
+        self, address: int, registers: dict[str, int] | None = None, *, data_base: int = 0
+    ) -> None:
+        """Have the vCPU start in real mode, with segments of 64 KiB.
 
         :param address: guest physical address of the first instruction, below
             64 KiB.
         :param registers: other registers by name, as ``{"rcx": 5}``.
+        :param data_base: base of the data segment (DS), below 4 GiB.
         """
         sregs = uapi.kvm_sregs()
         ioctl_struct(self, uapi.KVM_GET_SREGS, sregs, "ioctl(KVM_GET_SREGS)")
         for name in ("cs", "ds", "es", "ss"):
             segment = getattr(sregs, name)
             segment.base = segment.selector = 0
+        sregs.ds.base = data_base
         ioctl_struct(self, uapi.KVM_SET_SREGS, sregs, "ioctl(KVM_SET_SREGS)")
         # Bit 1 of RFLAGS is always set on x86.
         regs = uapi.kvm_regs(rip=address, rflags=2, **(registers or {}))
         ioctl_struct(self, uapi.KVM_SET_REGS, regs, "ioctl(KVM_SET_REGS)")
+
+    def registers(self) -> uapi.kvm_regs:
+        """Return the general registers."""
+        regs = uapi.kvm_regs()
+        ioctl_struct(self, uapi.KVM_GET_REGS, regs, "ioctl(KVM_GET_REGS)")
+        return regs
 
     def run(self) -> int:
         """Run until an exit to user space; return its reason (KVM_EXIT_*).

@@ -216,6 +216,7 @@ KVM_SET_USER_MEMORY_REGION = _iow(0x46, ctypes.sizeof(kvm_userspace_memory_regio
 KVM_CREATE_IRQCHIP = _io(0x60)
 KVM_IOEVENTFD = _iow(0x79, ctypes.sizeof(kvm_ioeventfd))
 KVM_RUN = _io(0x80)
+KVM_GET_REGS = _ior(0x81, ctypes.sizeof(kvm_regs))
 KVM_SET_REGS = _iow(0x82, ctypes.sizeof(kvm_regs))
 KVM_GET_SREGS = _ior(0x83, ctypes.sizeof(kvm_sregs))
 KVM_SET_SREGS = _iow(0x84, ctypes.sizeof(kvm_sregs))

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an access costs, on each path that can answer it.
+
+A bare-metal guest of three instructions makes N accesses; the time of 2N less
+that of N is the cost of N, free of what comes before and after. Under the
+lab's --icount a nanosecond of the clock is one instruction, so the figures are
+exact counts; elsewhere they are wall-clock times, of which only the ratios of
+one run mean anything.
+"""
+
+from kvmbpf.bench.paths import (
+    EMPTY_LOOP,
+    EMPTY_LOOP_INSTRUCTIONS,
+    PATHS,
+    Measurement,
+    measure,
+)
+
+__all__ = ["EMPTY_LOOP", "EMPTY_LOOP_INSTRUCTIONS", "PATHS", "Measurement", "measure"]

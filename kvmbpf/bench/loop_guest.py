@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A bare-metal guest that makes one access again and again.
+
+Real mode, one page of memory, no interrupts. The data segment's base is where
+the accesses go, so that 16-bit code reaches any address below 4 GiB.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import mmap
+from types import TracebackType
+from typing import Self
+
+from kvmbpf.errors import VmmError
+from kvmbpf.kvm import Kvm, Vm
+from kvmbpf.uapi import kvm as uapi
+
+
+class Access(enum.Enum):
+    """What the guest does in a round of its loop: the loop's code.
+
+    loop: [the access;] dec ecx; jnz loop; hlt
+    """
+
+    NONE = bytes.fromhex("664975fcf4")
+    WRITE = bytes.fromhex("668907664975f9f4")  # mov [bx], eax
+    READ = bytes.fromhex("668b07664975f9f4")  # mov eax, [bx]
+
+
+class LoopGuest:
+    """A VM with one vCPU that loops over an access.
+
+    :param target: the guest physical address that it accesses, below 4 GiB.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        with Kvm.open() as kvm:
+            mmap_bytes = kvm.vcpu_mmap_bytes()
+            self.vm: Vm = kvm.create_vm()
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self._pinned = (ctypes.c_char * mmap.PAGESIZE).from_buffer(self._memory)
+        self.vm.set_memory(0, 0, ctypes.addressof(self._pinned), mmap.PAGESIZE)
+        self.vcpu = self.vm.create_vcpu(0, mmap_bytes)
+
+    def loop(self, access: Access, count: int, *, value: int = 1) -> int:
+        """Make accesses of 4 bytes, and return what the last one left in EAX.
+
+        :param access: which.
+        :param count: how many, at least 1.
+        :param value: what a write writes.
+        :raise VmmError: when the guest ends other than by its HLT, as when an
+            access comes out to user space.
+        """
+        self._memory[: len(access.value)] = access.value
+        self.vcpu.start_at(0, {"rcx": count, "rax": value}, data_base=self.target)
+        reason = self.vcpu.run()
+        if reason != uapi.KVM_EXIT_HLT:
+            raise VmmError(f"an access to {self.target:#x} left KVM with exit reason {reason}")
+        return int(self.vcpu.registers().rax) & 0xFFFFFFFF
+
+    def close(self) -> None:
+        """End the VM."""
+        self.vcpu.close()
+        self.vm.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
