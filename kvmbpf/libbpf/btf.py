@@ -11,6 +11,7 @@ Source: Documentation/bpf/btf.rst and include/uapi/linux/btf.h, v6.12.
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 import struct
@@ -162,6 +163,10 @@ class Btf:
     ) -> None:
         self.close()
 
+    def __len__(self) -> int:
+        """Return the number of types, void and the base's included."""
+        return int(libbpf().btf__type_cnt(self.handle))
+
     def find(self, name: str, kind: int) -> int | None:
         """Return the id (C ``__s32``) of a named type, or None.
 
@@ -270,7 +275,8 @@ def _kernel_btf_name(btf_id: int) -> str:
     """Return ``vmlinux``, a module's name, or "" for what a program brought."""
     fd: int = libbpf().bpf_btf_get_fd_by_id(btf_id)
     if fd < 0:
-        raise call_failed(f"bpf_btf_get_fd_by_id({btf_id})", fd)
+        hint = "reading loaded types needs CAP_SYS_ADMIN" if fd == -errno.EPERM else ""
+        raise call_failed(f"bpf_btf_get_fd_by_id({btf_id})", fd, hint)
     with OwnedFd(fd, f"BTF {btf_id}") as owned:
         name = ctypes.create_string_buffer(64)
         info = uapi.bpf_btf_info(name=ctypes.addressof(name), name_len=len(name))

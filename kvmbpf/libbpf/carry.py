@@ -86,6 +86,21 @@ def map_difference(old: BpfMap, new: BpfMap) -> str | None:
     return None
 
 
+def _check_sections(new: BpfObject, before: Mapping[str, BpfMap]) -> None:
+    """Refuse a variable that went to another section: its value would be lost.
+
+    It does so when it gets an initial value, loses it, or becomes a constant.
+    """
+    olds = {variable: section for section, old in before.items() for variable in old.globals}
+    for found in new.maps.values():
+        for variable in found.globals:
+            section = olds.get(variable, found.section)
+            if section != found.section:
+                raise LayoutError(
+                    f"{new.path}: state {section}: variable `{variable}` went to {found.section}"
+                )
+
+
 def carry_over(new: BpfObject, old: Mapping[str, BpfMap]) -> Carried:
     """Let an object that is not loaded yet use the maps of the one before it.
 
@@ -104,6 +119,7 @@ def carry_over(new: BpfObject, old: Mapping[str, BpfMap]) -> Carried:
         key = state_name(name, found)
         if key is not None:
             before[key] = found
+    _check_sections(new, before)
     pairs: list[tuple[str, BpfMap, ObjectMap]] = []
     fresh: list[str] = []
     for name, wanted in new.maps.items():

@@ -129,7 +129,7 @@ def section_difference(old: Btf, old_id: int, new: Btf, new_id: int) -> str | No
             return found
     for name in news:
         if name not in olds:
-            return f"variable `{name}` is new"
+            return f"variable `{name}` is new: a section that grows cannot be carried over"
     for name, a in olds.items():
         if a.offset != news[name].offset:
             return f"variable `{name}` moved from {a.offset} to {news[name].offset}"

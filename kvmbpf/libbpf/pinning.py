@@ -14,8 +14,9 @@ from kvmbpf.errors import BadFileError, KernelCallError, StateError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf.lib import call_failed, libbpf
 
-# what /proc/self/fd shows for each kind (kernel/bpf/syscall.c: anon_inode_getfd, _getfile)
-_KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf_link": "link"}
+# what /proc/self/fd shows for each kind (kernel/bpf/syscall.c: anon_inode_getfd, _getfile);
+# a link is bpf-link from bpf_obj_get(), bpf_link where it was made
+_KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf-link": "link", "bpf_link": "link"}
 _PIN_HINTS = {
     errno.EPERM: "the directory must be on a bpffs: mount -t bpf bpf /sys/fs/bpf",
     errno.EINVAL: "the directory must be on a bpffs: mount -t bpf bpf /sys/fs/bpf",
@@ -68,10 +69,10 @@ def open_pinned(path: Path, kind: str) -> OwnedFd:
         raise call_failed(f"bpf_obj_get({path})", fd)
     owned = OwnedFd(fd, f"{kind} {path}")
     link = str(Path(f"/proc/self/fd/{fd}").readlink())
-    found = _KINDS.get(link.removeprefix("anon_inode:"), link)
+    found = _KINDS.get(link.removeprefix("anon_inode:").strip("[]"), link)
     if found != kind:
         owned.close()
-        raise BadFileError(path, f"holds a {found}: a {kind} was expected")
+        raise BadFileError(path, f"it holds: {found}; expected: {kind}")
     return owned
 
 

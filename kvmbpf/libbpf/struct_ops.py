@@ -81,11 +81,12 @@ class StructOps:
         chosen.update(programs or {})
         values.update(fields)
         info = map_info(self.map.fd)
+        value_id = info.btf_vmlinux_value_type_id
         btf = vmlinux_btf()
-        if info.btf_vmlinux_id:  # of vmlinux, or of the module that has the type
+        if value_id >= len(btf):  # a module's types are numbered on from there
             btf = Btf.from_kernel_id(info.btf_vmlinux_id)
         try:
-            raw = self._build(btf, info.btf_vmlinux_value_type_id, chosen, values)
+            raw = self._build(btf, value_id, chosen, values)
         finally:
             if btf is not vmlinux_btf():
                 btf.close()

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests of the libbpf layer share: objects, a bpffs, a count of descriptors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .build import compile_bpf
+
+Compile = Callable[..., Path]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Compile:
+    """Give ``build(source, *defines, name=...)``, which compiles into a new directory."""
+
+    def compile_one(source: str, *defines: str, name: str = "prog") -> Path:
+        folder = tmp_path / f"{source}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return compile_bpf(source, folder / f"{name}.bpf.o", *defines)
+
+    return compile_one
+
+
+@pytest.fixture
+def bpffs(tmp_path: Path) -> Iterator[Path]:
+    """Give a bpffs of the test's own."""
+    folder = tmp_path / "bpffs"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def open_fds() -> set[str]:
+    """Return what this process has open, as ``fd -> target`` lines."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"{entry.name} -> {os.readlink(entry)}")  # noqa: PTH115 (may be no path)
+        except FileNotFoundError:
+            continue  # the descriptor of this very listing
+    return found
+
+
+@pytest.fixture
+def no_fd_leak() -> Iterator[None]:
+    """Fail a test that leaves a descriptor open."""
+    before = open_fds()
+    yield
+    assert open_fds() == before
