@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,15 @@ def test_json(demo_v1: Path) -> None:
     done = kvmbpf("inspect", "--json", demo_v1)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == read_object(demo_v1).to_json()
+
+
+def test_readme_shows_what_is_printed(demo_v1: Path) -> None:
+    """But for instruction counts, which vary with clang."""
+    readme = (ROOT / "kvmbpf" / "devices" / "demo" / "README.md").read_text()
+    shown = readme.partition("kvmbpf inspect demo_v1.bpf.o\n")[2].partition("```")[0]
+    printed = kvmbpf("inspect", demo_v1).stdout
+    count = re.compile(r"\d+(?= instructions)")
+    assert count.sub("N", shown) == count.sub("N", printed)
 
 
 def refused(path: Path, reason: str) -> None:
