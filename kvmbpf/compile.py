@@ -73,6 +73,14 @@ def compile_shipped(name: str, folder: Path) -> Path:
     return compile_device(source, folder / f"{source.name.removesuffix('.c')}.o")
 
 
+def header_folders() -> list[Path]:
+    """Return the folders that a device's ``#include <...>`` needs, ours first."""
+    # Where the distribution keeps <asm/types.h> apart, as Debian does.
+    triplet = sysconfig.get_config_var("MULTIARCH") or f"{os.uname().machine}-linux-gnu"
+    path = Path("/usr/include") / triplet
+    return [HEADERS, path] if path.is_dir() else [HEADERS]
+
+
 def compile_device(
     source: str | Path, output: str | Path, *, warnings_are_errors: bool = False
 ) -> Path:
@@ -118,7 +126,7 @@ def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) ->
         f"-ffile-prefix-map={folder}=.",
         f"-ffile-prefix-map={HEADERS}=kvmbpf",
         "-fdebug-compilation-dir=.",
-        *(f"-I{path}" for path in [HEADERS, *_multiarch_headers()]),
+        *(f"-I{path}" for path in header_folders()),
         *("-c", f"./{source.name}", "-o", str(result)),
     ]
     done = subprocess.run(
@@ -146,13 +154,6 @@ def _first_error(log: str, status: int) -> str:
         if "error:" in line:
             return line.strip()
     return f"clang failed with status {status}: {' '.join(log.split())[-200:] or 'no output'}"
-
-
-def _multiarch_headers() -> list[Path]:
-    """Return the folder of <asm/types.h>, where the distribution keeps it apart."""
-    triplet = sysconfig.get_config_var("MULTIARCH") or f"{os.uname().machine}-linux-gnu"
-    path = Path("/usr/include") / triplet
-    return [path] if path.is_dir() else []
 
 
 def _version(path: str) -> int | None:

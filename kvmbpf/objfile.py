@@ -101,7 +101,7 @@ class ObjectInfo:
     :param spec: what the device says it is.
     :param programs: the programs, in the file's order.
     :param maps: the maps that the author defined, and the struct_ops maps.
-    :param state: the global variables, which survive a hot update.
+    :param state: the global variables, which survive a hot update, by their place.
     """
 
     spec: DeviceSpec
@@ -336,9 +336,9 @@ def _check_programs(elf: ElfImage, spec: DeviceSpec, programs: tuple[ProgramInfo
 
 
 def _variables(symbols: list[Symbol], sections: tuple[str, ...]) -> list[VariableInfo]:
-    """Return the objects in these sections and in their dotted children, as ``.data.x``."""
-    return [
-        VariableInfo(symbol.name, symbol.section.name, symbol.size)
+    """Return the objects in these sections and in their dotted children, by place."""
+    found = [
+        (symbol.section.name, symbol.value, symbol.name, symbol.size)
         for symbol in symbols
         if symbol.type == "STT_OBJECT"
         and symbol.section is not None
@@ -347,3 +347,4 @@ def _variables(symbols: list[Symbol], sections: tuple[str, ...]) -> list[Variabl
             for name in sections
         )
     ]
+    return [VariableInfo(name, section, size) for section, _, name, size in sorted(found)]

@@ -29,7 +29,8 @@ def to_dtb(devices: Sequence[Placed], interrupt_parent: int | None = None) -> by
 
     :param devices: the placed devices of one guest, with distinct addresses.
     :param interrupt_parent: phandle (C ``u32``) of an interrupt controller that
-        takes ``<gsi flags>``, or None to leave interrupts out.
+        takes ``<gsi flags>``, in the tree that this one is merged into; or None
+        to leave interrupts out.
     """
     blob: bytes = _tree(devices, interrupt_parent).to_dtb()
     return blob

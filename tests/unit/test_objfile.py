@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import HEADERS, compile_device, find_clang
+from kvmbpf.compile import HEADERS, compile_device, find_clang, header_folders
 from kvmbpf.elffile import MAX_FILE_BYTES, ElfImage
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile import NOTE_SECTION, read_device, read_object
@@ -49,8 +49,8 @@ def test_programs_maps_and_state(demo_v1: Path) -> None:
         assert section is not None
         assert program.instructions == section.size // 8 > 0
     assert [item.name for item in info.maps] == ["kvmbpf_ops"]
-    names = {item.name for item in info.state}
-    assert names == {"reads", "writes", "declined", "doorbells", "irqs", "counter"}
+    names = sorted(item.name for item in info.state)
+    assert names == ["counter", "declined", "doorbells", "irqs", "reads", "writes"]
     assert {item.size for item in info.state} == {8}
     assert {item.section for item in info.state} == {".bss"}
 
@@ -94,8 +94,8 @@ def test_big_endian_object(tmp_path: Path) -> None:
     subprocess.run(
         [
             str(find_clang().path),
-            *("-target", "bpfeb", "-mcpu=v3", "-O2", "-g", f"-I{HEADERS}"),
-            *("-I/usr/include/x86_64-linux-gnu", "-I/usr/include/aarch64-linux-gnu"),
+            *("-target", "bpfeb", "-mcpu=v3", "-O2", "-g"),
+            *(f"-I{folder}" for folder in header_folders()),
             *("-c", str(HEADERS.parent / "devices/demo/demo_v1.bpf.c"), "-o", str(output)),
         ],
         check=True,
@@ -159,6 +159,21 @@ def test_object_without_a_note(tmp_path: Path) -> None:
     source = tmp_path / "plain.c"
     source.write_text("int x;\n")
     assert "no section .note.kvmbpf" in str(refused(compile_device(source, tmp_path / "plain.o")))
+
+
+def test_device_without_a_write_body(tmp_path: Path) -> None:
+    source = tmp_path / "half.bpf.c"
+    source.write_text(
+        "#include <kvmbpf.bpf.h>\n"
+        'KVMBPF_DEVICE(d, .compatible = "a,b", .regions = { KVMBPF_MMIO(16) });\n'
+        "KVMBPF_READ(struct kvmbpf_access *acc) { acc->value = 0; return 0; }\n"
+    )
+    error = refused(compile_device(source, tmp_path / "half.o"))
+    assert error.section == NOTE_SECTION
+    assert error.reason == (
+        "region 0: program kvmbpf_write is named here but not in the file; "
+        "define it with KVMBPF_WRITE()"
+    )
 
 
 @pytest.mark.parametrize("length", [4, 20, 63, 64, 200, 1000])

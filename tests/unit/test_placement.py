@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kvmbpf.placement: what goes where, and what does not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvmbpf.errors import PlacementError
+from kvmbpf.placement import MICROVM, PROFILES, Q35, MachineProfile, Placed, find_profile, place
+from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec
+
+
+def device(*sizes: int, irqs: int = 0, name: str = "dev") -> DeviceSpec:
+    return DeviceSpec(
+        name=name,
+        compatible="a,b",
+        version=1,
+        regions=tuple(
+            RegionSpec(index, Bus.MMIO, size, "kvmbpf_read", "kvmbpf_write")
+            for index, size in enumerate(sizes)
+        ),
+        irqs=tuple(IrqSpec(index) for index in range(irqs)),
+    )
+
+
+def test_q35_starts_at_its_window_and_gsi_5() -> None:
+    spec = device(0x1000, irqs=1)
+    assert place(spec, Q35) == Placed(spec, (0xFEF00000,), (5,))
+
+
+def test_microvm_has_the_same_window() -> None:
+    placed = place(device(0x1000, irqs=1), MICROVM)
+    assert placed.regions == (0xFEF00000,)
+    assert placed.irqs == (13,)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_profile_is_sound(profile: MachineProfile) -> None:
+    assert profile.window_gpa == 0xFEF00000
+    assert profile.window_gpa + profile.window_bytes - 1 == 0xFEFFFFFF
+    assert len(set(profile.gsis)) == len(profile.gsis) > 0
+
+
+def test_regions_start_on_their_own_page() -> None:
+    placed = place(device(0x10, 0x1001, 0x1000), Q35)
+    assert placed.regions == (0xFEF00000, 0xFEF01000, 0xFEF03000)
+
+
+def test_whole_window_fits() -> None:
+    assert place(device(0x100000), Q35).regions == (0xFEF00000,)
+
+
+def test_no_room_in_the_window() -> None:
+    with pytest.raises(PlacementError, match="region 0 of 0x100001 bytes: no room in the window"):
+        place(device(0x100001), Q35)
+
+
+def test_no_room_beside_others() -> None:
+    with pytest.raises(PlacementError, match="region 1 of 0x1 bytes: no room"):
+        place(device(0x100000, 1), Q35)
+
+
+def test_second_device_goes_beside_the_first() -> None:
+    first = place(device(0x1000, irqs=1), Q35)
+    second = place(device(0x2000, irqs=1, name="other"), Q35, taken=[first])
+    assert second.regions == (0xFEF01000,)
+    assert second.irqs == (6,)
+
+
+def test_gap_is_used_when_it_is_large_enough() -> None:
+    first = place(device(0x1000, 0x1000), Q35, gpas=[0xFEF01000, 0xFEF04000])
+    assert place(device(0x1000, 0x2000, 0x3000), Q35, taken=[first]).regions == (
+        0xFEF00000,
+        0xFEF02000,
+        0xFEF05000,
+    )
+
+
+def test_given_places_are_used() -> None:
+    placed = place(device(0x1000, 0x1000, irqs=2), Q35, [1 << 40, 0xD0000000], [11, 10])
+    assert placed.regions == (1 << 40, 0xD0000000)
+    assert placed.irqs == (11, 10)
+
+
+@pytest.mark.parametrize(
+    ("gpas", "reason"),
+    [
+        ([0xFEF00800], "address 0xfef00800 is not aligned to 0x1000"),
+        ([-0x1000], "address -0x1000 is out of range"),
+        ([(1 << 52) - 0x1000], "is out of range"),
+        ([], "0 addresses given for 1 regions"),
+        ([0, 0x10000], "2 addresses given for 1 regions"),
+        ([0xFEF01000], "overlaps device first at 0xfef02000..0xfef02fff"),
+        ([0xFEF02000], "overlaps device first at 0xfef02000..0xfef02fff"),
+    ],
+)
+def test_wrong_address(gpas: Sequence[int], reason: str) -> None:
+    first = place(device(0x1000, name="first"), Q35, [0xFEF02000])
+    with pytest.raises(PlacementError) as caught:
+        place(device(0x2000), Q35, gpas, taken=[first])
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_regions_of_one_device_may_not_overlap() -> None:
+    with pytest.raises(PlacementError, match="overlaps device dev at 0xd0000000"):
+        place(device(0x1000, 0x1000), Q35, [0xD0000000, 0xD0000000])
+
+
+@pytest.mark.parametrize(
+    ("gsis", "reason"),
+    [
+        ([], "0 gsis given for 1 irqs"),
+        ([5, 6], "2 gsis given for 1 irqs"),
+        ([-1], "gsi -1 is out of range"),
+        ([1 << 32], "is out of range"),
+        ([5], "gsi 5 is taken by device first"),
+    ],
+)
+def test_wrong_gsi(gsis: Sequence[int], reason: str) -> None:
+    first = place(device(0x1000, irqs=1, name="first"), Q35)
+    with pytest.raises(PlacementError, match=reason):
+        place(device(0x1000, irqs=1), Q35, gsis=gsis, taken=[first])
+
+
+def test_same_gsi_twice() -> None:
+    with pytest.raises(PlacementError, match="irq 1: gsi 9 is taken by device dev"):
+        place(device(0x1000, irqs=2), Q35, gsis=[9, 9])
+
+
+def test_more_irqs_than_are_free() -> None:
+    with pytest.raises(PlacementError, match="needs 5 interrupts, q35 has 4 free"):
+        place(device(0x1000, irqs=5), Q35)
+
+
+@pytest.mark.parametrize("machine", ["q35", "pc-q35-7.2"])
+def test_profile_by_machine(machine: str) -> None:
+    assert find_profile(machine) is Q35
+
+
+def test_unknown_machine() -> None:
+    with pytest.raises(PlacementError, match="machine isapc: no profile; known are q35, microvm"):
+        find_profile("isapc")
+
+
+@settings(derandomize=True, deadline=None, database=None)
+@given(st.lists(st.lists(st.integers(1, 0x9000), min_size=1, max_size=8), max_size=8))
+def test_nothing_overlaps(devices: list[list[int]]) -> None:
+    placed: list[Placed] = []
+    for sizes in devices:
+        try:
+            placed.append(place(device(*sizes), Q35, taken=placed))
+        except PlacementError:
+            assert sum(-(-size // 0x1000) for sizes in devices for size in sizes) > 0x100
+    ranges = sorted(
+        (gpa, gpa + region.size)
+        for one in placed
+        for gpa, region in zip(one.regions, one.spec.regions, strict=True)
+    )
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
+    assert all(start >= 0xFEF00000 and end <= 0xFF000000 for start, end in ranges)
