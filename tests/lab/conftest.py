@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.errors import KvmBpfError
+from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import kernel_complaints
 from tests.lab.relay import REPORTS_VARIABLE, LabSession, failed_report, write_report
 from tests.probes import lacks
@@ -58,7 +58,7 @@ def _relayed(item: pytest.Item) -> list[pytest.TestReport]:
     except KvmBpfError as error:
         # One boot only: what ended the lab fails the tests that are left, at once.
         _close(item.session)
-        stash[SESSION] = error
+        stash[SESSION] = LabError(f"not run: the lab had ended, see {item.nodeid}")
         return failed_report(item, error)
 
 

@@ -124,7 +124,7 @@ class LabSession:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
         command += ["-q", "--no-header", f"--tb={option.tbstyle}", "--basetemp=/run/pytest"]
         command += ["-c", str(self._config.inipath)] if self._config.inipath else []
-        command += [f"--rootdir={self._config.rootpath}", f"--maxfail={option.maxfail}"]
+        command += [f"--rootdir={self._config.rootpath}", f"--maxfail={option.maxfail or 0}"]
         command += ["-v"] * (option.verbose + 1) if option.verbose > 0 else []
         return [*command, f"@{place / 'tests'}"]
 
