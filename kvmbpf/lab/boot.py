@@ -11,6 +11,7 @@ non-blocking. The console's text is kept; a run that fails shows its end.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,9 @@ BOOT_TIMEOUT_S = 180.0
 # From the command's end to QEMU's: power-off under TCG takes a second.
 END_TIMEOUT_S = 30.0
 _POLL_S = 0.05
+# Each process of the chain down to QEMU dies with the one above it, so that no
+# lab outlives a manager that was killed.
+_DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 # Writable in the lab, thrown away with it; the rest of the root is read-only.
 _OVERLAID = ("/etc", "/home", "/root", "/srv", "/tmp", "/var")  # noqa: S108  a mount point, no file of ours
 # The root is read-only, so nothing is lost by caching it as a local disk:
@@ -134,6 +138,9 @@ class LabRun:
             self.command, rw=self.rw, cwd=self.cwd, environment=self._guest_environment()
         )
         (self._exchange / "start.sh").write_text(script, encoding="utf-8")
+        wrapper = self._exchange / "qemu"
+        wrapper.write_text(f'#!/bin/sh\nexec {shlex.join([*_DIES_WITH_PARENT, qemu])} "$@"\n')
+        wrapper.chmod(0o700)
         self._console = self._stack.enter_context(Pump(None))
         out = self._stack.enter_context(Pump(self._stdout))
         err = self._stack.enter_context(Pump(self._stderr))
@@ -141,7 +148,7 @@ class LabRun:
         writers = [out.writer, err.writer]
         self._begin = time.monotonic()
         self._process = subprocess.Popen(
-            [virtme, *self._virtme_arguments(qemu, *writers)],
+            [*_DIES_WITH_PARENT, virtme, *self._virtme_arguments(wrapper, *writers)],
             stdin=subprocess.DEVNULL,
             stdout=self._console.writer,
             stderr=self._console.writer,
@@ -270,8 +277,8 @@ class LabRun:
             **self._environment,
         }
 
-    def _virtme_arguments(self, qemu: str, out: int, err: int) -> list[str]:
-        arguments = ["--qemu-bin", qemu, "--kimg", str(self.kernel.bzimage), "--mods", "none"]
+    def _virtme_arguments(self, qemu: Path, out: int, err: int) -> list[str]:
+        arguments = ["--qemu-bin", str(qemu), "--kimg", str(self.kernel.bzimage), "--mods", "none"]
         # The image's folder has a .config beside it: virtme-run takes both from there.
         arguments += ["--force-9p", "--disable-microvm", "--show-boot-console"]
         if self.accelerator.name == "tcg":
