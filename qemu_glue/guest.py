@@ -32,7 +32,7 @@ class GuestConfig:
     :param kernel: the guest's bzImage.
     :param initramfs: made by `kvmbpf.guest.build_initramfs`.
     :param accel: QEMU's accelerator, ``kvm`` or ``tcg``.
-    :param cpu: QEMU's CPU model; ``host`` under KVM and ``max`` otherwise when None.
+    :param cpu: QEMU's CPU model; by `accel` when None.
     :param smp: number of vCPUs.
     :param memory_mib: RAM, in MiB.
     :param acpi_tables: compiled tables (AML) that tell the guest of devices.
@@ -52,7 +52,9 @@ class GuestConfig:
 
     def arguments(self, runtime: RuntimeDir) -> list[str]:
         """Return QEMU's arguments, with the guest's ports in `runtime`."""
-        cpu = self.cpu or ("host" if self.accel == "kvm" else "max")
+        # No XSAVE: nested in an emulated host, its sizes do not add up, and the
+        # guest's kernel warns of that at length.
+        cpu = self.cpu or ("host,xsave=off" if self.accel == "kvm" else "max")
         arguments = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         arguments += ["-machine", f"{_MACHINE},accel={self.accel}", "-cpu", cpu]
         arguments += ["-smp", str(self.smp), "-m", f"{self.memory_mib}M"]

@@ -113,12 +113,16 @@ class QemuProcess:
             raise VmmError(f"{self.program} {_ending(status)}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """Return the last line that QEMU wrote to its standard error."""
+        """Return the line of QEMU's output that tells why it ended.
+
+        Its last complaint ("program: ..."), since advice may follow; or else
+        its last line.
+        """
+        lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
             lines = self.log_path.read_text(errors="replace").strip().splitlines()
-            if lines:
-                return lines[-1]
-        return "it said nothing"
+        complaints = [line for line in lines if line.startswith(f"{self.program}: ")]
+        return (complaints or lines or ["it said nothing"])[-1]
 
     def wait(self, timeout: float | None) -> int:
         """Wait until QEMU ends and return its exit status (-N: signal N).
