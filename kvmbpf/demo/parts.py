@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a demo guest needs, made on this machine and kept in the cache.
+
+The demo device's two objects, the guest's driver built for the lab's kernel,
+and the initramfs with it. They are remade when any of their sources change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvmbpf.compile import HEADERS, SHIPPED, compile_shipped, find_clang
+from kvmbpf.errors import StateError
+from kvmbpf.guest import GUEST_INIT, build_initramfs, build_module
+from kvmbpf.lab import LabKernel
+from kvmbpf.lab.cache import build_lock, make_cache_folder
+
+PARTS_VARIABLE = "KVMBPF_DEMO_PARTS"
+_STAMP = "complete"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a demo guest needs.
+
+    :param folder: where it lies.
+    """
+
+    folder: Path
+
+    @property
+    def v1(self) -> Path:
+        """The demo device's object."""
+        return self.folder / "demo_v1.bpf.o"
+
+    @property
+    def v2(self) -> Path:
+        """Its next version."""
+        return self.folder / "demo_v2.bpf.o"
+
+    @property
+    def bench(self) -> Path:
+        """The bench device's object."""
+        return self.folder / "bench.bpf.o"
+
+    @property
+    def initramfs(self) -> Path:
+        """The guest's root, with the driver in it."""
+        return self.folder / "initramfs.gz"
+
+
+def make_parts(kernel: LabKernel) -> Parts:
+    """Return the parts for a kernel; make them unless the cache has them.
+
+    :param kernel: the guest's kernel: the lab's own.
+    :raise KvmBpfError: when a compiler is missing, or something does not build.
+    """
+    folder = make_cache_folder() / "parts" / _key(kernel)
+    parts = Parts(folder)
+    with build_lock(lambda: None):
+        if (folder / _STAMP).exists():
+            return parts
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("demo/demo_v1", "demo/demo_v2", "bench/bench"):
+            compile_shipped(name, folder)
+        module = build_module(kernel.build_tree, folder / "module")
+        build_initramfs(parts.initramfs, [module])
+        (folder / _STAMP).touch()
+    return parts
+
+
+def given_parts(folder: str | None) -> Parts:
+    """Return the parts that another process made.
+
+    :param folder: the value of $KVMBPF_DEMO_PARTS.
+    :raise StateError: when there are none.
+    """
+    if not folder or not (Path(folder) / _STAMP).exists():
+        raise StateError(f"{PARTS_VARIABLE} names no finished parts; run `make demo`")
+    return Parts(Path(folder))
+
+
+def _key(kernel: LabKernel) -> str:
+    digest = hashlib.sha256(f"{kernel.key} {find_clang()}".encode())
+    driver = GUEST_INIT.parent
+    for folder in (HEADERS, SHIPPED / "demo", SHIPPED / "bench", driver, driver / "kvmbpf_demo"):
+        for path in sorted(folder.iterdir()):
+            if path.is_file():
+                digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

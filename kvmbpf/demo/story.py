@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The demonstration's inner part: it runs on the patched host, in the lab.
+
+Every line it prints comes from a command, a file of the guest or a counter of
+the kernel; where two sides count the same thing they are compared, and a
+difference ends it with an error.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from kvmbpf.demo.parts import PARTS_VARIABLE, Parts, given_parts
+from kvmbpf.errors import KvmBpfError, StateError
+from kvmbpf.firmware import to_ssdt
+from kvmbpf.kvm.stats import vm_counter
+from kvmbpf.lab import require_kernel
+from kvmbpf.manager import Store, device_state, list_devices
+from kvmbpf.objfile import read_device
+from kvmbpf.placement import Q35, place
+from qemu_glue.guest import DemoGuest, GuestConfig
+
+VM = "demo"
+RINGS = 100
+READS = 2_000
+DECLINES = 5
+READS_UNDER_UPDATE = 20_000
+_DRIVER = "/sys/bus/platform/drivers/kvmbpf-demo"
+
+
+def heading(text: str) -> None:
+    """Print what comes next."""
+    print(f"\n== {text}", flush=True)
+
+
+def show(text: str) -> None:
+    """Print a line of output."""
+    print(f"   {text}", flush=True)
+
+
+def require_equal(what: str, guest: int, host: int) -> None:
+    """Print a count of both sides.
+
+    :raise StateError: when they differ.
+    """
+    show(f"{what:<34} guest {guest:>7}   host {host:>7}")
+    if guest != host:
+        raise StateError(f"{what}: the guest counted {guest}, the host {host}")
+
+
+def kvmbpf(*arguments: str) -> None:
+    """Run the kvmbpf command in a process of its own, as a user would.
+
+    :raise StateError: when it fails.
+    """
+    print(f"   $ kvmbpf {shlex.join(arguments)}", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "kvmbpf", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    for line in done.stdout.splitlines():
+        show(line)
+    if done.returncode:
+        raise StateError(f"kvmbpf {arguments[0]} failed with exit code {done.returncode}")
+
+
+class Driver:
+    """The guest's driver, by its files in sysfs.
+
+    :param guest: a guest that is up.
+    :raise StateError: when the driver is bound to no device.
+    """
+
+    def __init__(self, guest: DemoGuest) -> None:
+        self.console = guest.console
+        found = self.console.run(f"cd {_DRIVER} && ls -d */id || true").split()
+        if len(found) != 1:
+            raise StateError(f"the guest's driver is bound to {len(found)} devices, not 1")
+        self.device = found[0].removesuffix("/id")
+        self.folder = f"{_DRIVER}/{self.device}"
+
+    def read(self, name: str) -> str:
+        """Return what a file says."""
+        return self.console.run(f"cat {self.folder}/{name}").strip()
+
+    def write(self, name: str, value: int, timeout: float = 120.0) -> None:
+        """Write a number to a file."""
+        self.console.run(f"echo {value} > {self.folder}/{name}", timeout)
+
+    def numbers(self, name: str) -> dict[str, int]:
+        """Return a file's ``name=number`` pairs."""
+        pairs = (item.split("=") for item in self.read(name).split())
+        return {key: int(value) for key, value in pairs}
+
+
+def count_on_both_sides(driver: Driver, pid: int, store: Store) -> None:
+    """Make accesses and interrupts, and compare the counts of guest and host."""
+    heading(f"{RINGS} doorbells and {READS} reads, counted on both sides")
+    exits = vm_counter(pid, "mmio_exits")
+    driver.write("ring", RINGS)
+    driver.write("hammer", READS)
+    left = vm_counter(pid, "mmio_exits") - exits
+    accesses = driver.numbers("accesses")
+    state = device_state(store, VM, "demo")
+    require_equal("reads answered by eBPF", accesses["reads"], _number(state, "reads"))
+    require_equal("writes answered by eBPF", accesses["writes"], _number(state, "writes"))
+    require_equal("interrupts", int(driver.read("interrupts")), _number(state, "irqs"))
+    show(f"exits to QEMU meanwhile, by KVM's counter mmio_exits: {left}")
+    if left:
+        raise StateError(f"{left} accesses went to QEMU")
+
+    exits = vm_counter(pid, "mmio_exits")
+    for _ in range(DECLINES):
+        driver.read("probe_declined")
+    left = vm_counter(pid, "mmio_exits") - exits
+    show(f"the same counter after {DECLINES} reads that the program declines: {left}")
+    if left != DECLINES:
+        raise StateError(f"{DECLINES} declined reads made {left} exits")
+
+
+def update_under_load(driver: Driver, parts: Parts) -> None:
+    """Replace the program while the guest reads, and show that nothing was lost."""
+    heading(f"version 2 is swapped in while the guest makes {READS_UNDER_UPDATE} reads")
+    job = driver.console.start(f"echo {READS_UNDER_UPDATE} > {driver.folder}/hammer")
+    kvmbpf("update", str(parts.v2))
+    if not job.running():
+        raise StateError("the guest's loop ended before the update: nothing was shown")
+    job.wait(300)
+    seen = driver.numbers("hammer_result")
+    show(" ".join(f"{key}={value}" for key, value in seen.items() if not key.endswith("_ns")))
+    expected = {
+        "reads": READS_UNDER_UPDATE,
+        "lost": 0,
+        "wrong": 0,
+        "back": 0,
+        "first_version": 1,
+        "last_version": 2,
+        "version_changes": 1,
+        "last": seen["first"] + READS_UNDER_UPDATE - 1,
+    }
+    if any(seen[key] != value for key, value in expected.items()):
+        raise StateError(f"the update was not clean: expected {expected}")
+    show(f"the counter ran on from {seen['first']} to {seen['last']}: state kept, no access lost")
+
+
+def detach(driver: Driver, pid: int) -> None:
+    """Take the device away, and show that the next access reaches QEMU."""
+    heading("the device is taken away")
+    kvmbpf("detach", "demo")
+    exits = vm_counter(pid, "mmio_exits")
+    show(f"the guest reads the id: {driver.read('id')} (QEMU has nothing there)")
+    left = vm_counter(pid, "mmio_exits") - exits
+    show(f"exits to QEMU for it, by KVM's counter: {left}")
+    if left != 1:
+        raise StateError(f"one read after the detach made {left} exits")
+
+
+def tell(parts: Parts) -> None:
+    """Tell the whole story.
+
+    :raise KvmBpfError: when something is not as it should be.
+    """
+    store = Store()
+    heading(f"the host: Linux {platform.release()}, patched; the guest: the same, in stock QEMU")
+    heading("what the object says of itself")
+    kvmbpf("inspect", str(parts.v1))
+
+    placed = place(read_device(parts.v1), Q35)
+    with tempfile.TemporaryDirectory(prefix="kvmbpf-") as folder:
+        table = Path(folder) / "ssdt.aml"
+        table.write_bytes(to_ssdt([placed]))
+        config = GuestConfig(require_kernel().bzimage, parts.initramfs, acpi_tables=[table])
+        with DemoGuest(config) as guest:
+            version = guest.qmp.execute("query-version")["qemu"]
+            heading(
+                f"QEMU {version['major']}.{version['minor']}.{version['micro']} waits, stopped; "
+                "the device is attached from outside"
+            )
+            kvmbpf("attach", str(parts.v1), "--pid", str(guest.pid), "--vm", VM)
+            guest.boot()
+            driver = Driver(guest)
+            heading("the guest is up, and its driver found the device")
+            show(guest.console.run("dmesg | grep kvmbpf | tail -n 1").strip())
+            show(f"{driver.device}: id {driver.read('id')}, version {driver.read('version')}")
+
+            count_on_both_sides(driver, guest.pid, store)
+            update_under_load(driver, parts)
+            detach(driver, guest.pid)
+
+            heading("the end")
+            status = guest.power_off()
+            show(f"QEMU exited with {status}")
+    left = list_devices(store)
+    show(f"devices attached: {len(left)}; pins left: {len(store.vms())}")
+    if left or store.vms():
+        raise StateError("something was left behind")
+
+
+def _number(state: dict[str, int | bytes | bool], name: str) -> int:
+    value = state[name]
+    if isinstance(value, bytes):
+        raise StateError(f"state variable {name} is not a number")
+    return int(value)
+
+
+def main() -> None:
+    """Tell the story in the lab; end with its error's exit code."""
+    try:
+        tell(given_parts(os.environ.get(PARTS_VARIABLE)))
+    except KvmBpfError as error:
+        print(f"kvmbpf: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
