@@ -17,6 +17,9 @@ from kvmbpf.errors import VmmError
 from kvmbpf.kvm import Kvm, Vm
 from kvmbpf.uapi import kvm as uapi
 
+# The exit's reason when the loop is done.
+LOOP_DONE = uapi.KVM_EXIT_IO
+
 
 class Access(enum.Enum):
     """What the guest does in a round of its loop: the loop's code.
@@ -33,31 +36,42 @@ class LoopGuest:
     """A VM with one vCPU that loops over an access.
 
     :param target: the guest physical address that it accesses, below 4 GiB.
+    :param irqchip: give it interrupt controllers, in the kernel.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, irqchip: bool = False) -> None:
         self.target = target
         with Kvm.open() as kvm:
             mmap_bytes = kvm.vcpu_mmap_bytes()
             self.vm: Vm = kvm.create_vm()
+        if irqchip:
+            self.vm.create_irqchip()
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
         self._pinned = (ctypes.c_char * mmap.PAGESIZE).from_buffer(self._memory)
         self.vm.set_memory(0, 0, ctypes.addressof(self._pinned), mmap.PAGESIZE)
         self.vcpu = self.vm.create_vcpu(0, mmap_bytes)
 
-    def loop(self, access: Access, count: int, *, value: int = 1) -> int:
-        """Make accesses of 4 bytes, and return what the last one left in EAX.
+    def begin(self, access: Access, count: int, *, value: int = 1, offset: int = 0) -> None:
+        """Have the vCPU start with accesses of 4 bytes when it is run next.
 
         :param access: which.
         :param count: how many, at least 1.
         :param value: what a write writes.
-        :raise VmmError: when the guest ends other than by its HLT, as when an
-            access comes out to user space.
+        :param offset: added to the target address.
         """
         self._memory[: len(access.value)] = access.value
-        self.vcpu.start_at(0, {"rcx": count, "rax": value}, data_base=self.target)
+        registers = {"rcx": count, "rax": value}
+        self.vcpu.start_at(0, registers, data_base=self.target + offset)
+
+    def loop(self, access: Access, count: int, *, value: int = 1, offset: int = 0) -> int:
+        """Make accesses, and return what the last one left in EAX; see `begin`.
+
+        :raise VmmError: when the guest ends other than by its OUT, as when an
+            access comes out to user space.
+        """
+        self.begin(access, count, value=value, offset=offset)
         reason = self.vcpu.run()
-        if reason != uapi.KVM_EXIT_HLT:
+        if reason != LOOP_DONE:
             raise VmmError(f"an access to {self.target:#x} left KVM with exit reason {reason}")
         return int(self.vcpu.registers().rax) & 0xFFFFFFFF
 

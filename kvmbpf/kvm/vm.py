@@ -24,6 +24,13 @@ class Vm(OwnedFd):
         """Create the interrupt controllers in the kernel."""
         ioctl_value(self, uapi.KVM_CREATE_IRQCHIP, 0, "ioctl(KVM_CREATE_IRQCHIP)")
 
+    def pic_state(self) -> uapi.kvm_pic_state:
+        """Return the state of the first 8259: lines 0 to 7."""
+        chip = uapi.kvm_irqchip(uapi.KVM_IRQCHIP_PIC_MASTER)
+        ioctl_struct(self, uapi.KVM_GET_IRQCHIP, chip, "ioctl(KVM_GET_IRQCHIP, PIC)")
+        state: uapi.kvm_pic_state = chip.chip.pic
+        return state
+
     def set_memory(self, slot: int, gpa: int, address: int, size: int) -> None:
         """Give the guest memory.
 

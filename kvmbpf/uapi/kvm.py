@@ -103,6 +103,35 @@ class kvm_bpf_irq(ctypes.Structure):  # noqa: N801
     )
 
 
+class kvm_pic_state(ctypes.Structure):  # noqa: N801
+    """An 8259 of an x86 VM; bit i of a field is line i."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_uint8)
+        for name in (
+            *("last_irr", "irr", "imr", "isr", "priority_add", "irq_base", "read_reg_select"),
+            *("poll", "special_mask", "init_state", "auto_eoi", "rotate_on_auto_eoi"),
+            *("special_fully_nested_mode", "init4", "elcr", "elcr_mask"),
+        )
+    )
+
+
+class kvm_irqchip_state(ctypes.Union):  # noqa: N801
+    """The part of kvm_irqchip that depends on the chip."""
+
+    _fields_ = (("dummy", ctypes.c_uint8 * 512), ("pic", kvm_pic_state))
+
+
+class kvm_irqchip(ctypes.Structure):  # noqa: N801
+    """An interrupt controller of an x86 VM."""
+
+    _fields_ = (
+        ("chip_id", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
+        ("chip", kvm_irqchip_state),
+    )
+
+
 class kvm_regs(ctypes.Structure):  # noqa: N801
     """General registers of an x86 vCPU."""
 
@@ -214,6 +243,7 @@ KVM_GET_VCPU_MMAP_SIZE = _io(0x04)
 KVM_CREATE_VCPU = _io(0x41)
 KVM_SET_USER_MEMORY_REGION = _iow(0x46, ctypes.sizeof(kvm_userspace_memory_region))
 KVM_CREATE_IRQCHIP = _io(0x60)
+KVM_GET_IRQCHIP = _iowr(0x62, ctypes.sizeof(kvm_irqchip))
 KVM_IOEVENTFD = _iow(0x79, ctypes.sizeof(kvm_ioeventfd))
 KVM_RUN = _io(0x80)
 KVM_GET_REGS = _ior(0x81, ctypes.sizeof(kvm_regs))
@@ -228,6 +258,7 @@ KVM_HAS_DEVICE_ATTR = _iow(0xE3, ctypes.sizeof(kvm_device_attr))
 KVM_API_VERSION = 12
 KVM_CREATE_DEVICE_TEST = 1
 KVM_DEV_TYPE_VFIO = 4
+KVM_IRQCHIP_PIC_MASTER = 0
 KVM_EXIT_IO = 2
 KVM_EXIT_HLT = 5
 KVM_EXIT_MMIO = 6

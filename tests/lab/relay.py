@@ -23,8 +23,10 @@ from typing import Any
 
 import pytest
 
+from kvmbpf.demo.parts import PARTS_VARIABLE, make_parts
 from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import LabRun, ensure_kernel
+from tests.lab.objects import OBJECTS_VARIABLE, compile_objects
 
 # Set inside the lab: the file that takes the reports.
 REPORTS_VARIABLE = "KVMBPF_LAB_REPORTS"
@@ -70,6 +72,8 @@ class LabSession:
         self._silent_since = time.monotonic()
         (place / "tests").write_text("".join(f"{item.nodeid}\n" for item in items))
         kernel = ensure_kernel()
+        parts = make_parts(kernel)
+        compile_objects(place)
         self._run = LabRun(
             kernel,
             self._command(place),
@@ -77,7 +81,11 @@ class LabSession:
             cwd=config.rootpath,
             stdout=self._output.fileno(),
             stderr=self._output.fileno(),
-            environment={REPORTS_VARIABLE: str(place / "reports")},
+            environment={
+                REPORTS_VARIABLE: str(place / "reports"),
+                OBJECTS_VARIABLE: str(place),
+                PARTS_VARIABLE: str(parts.folder),
+            },
         )
         self._run.start()
         self._silent_since = time.monotonic()

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A VMM in a process of its own: a bare-metal guest that obeys a pipe.
+
+Stands for any VMM that was started by hand: the manager knows nothing but its
+process id.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+
+from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
+from tests.lab.steered import GPA
+
+
+class BareVmm:
+    """A VMM process; leaving the context ends it."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self._pipe), daemon=True)
+        self._process.start()
+        theirs.close()
+        assert self._pipe.recv() == "ready"
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def reads(self, count: int = 1) -> int | None:
+        """Have the guest read; return the last value, None if one reached the VMM."""
+        self._pipe.send(("read", count))
+        value: int | None = self._pipe.recv()
+        return value
+
+    def start_reads(self, count: int) -> None:
+        """Have the guest read in the background; `await_reads` ends it."""
+        self._pipe.send(("read", count))
+
+    def await_reads(self) -> int | None:
+        """Wait for what `start_reads` started."""
+        value: int | None = self._pipe.recv()
+        return value
+
+    def kill(self) -> None:
+        """Kill the process, as by an accident."""
+        os.kill(self.pid, signal.SIGKILL)
+        self._process.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process.is_alive():
+            self.kill()
+        self._pipe.close()
+
+
+def _serve(pipe: Connection, parents: Connection) -> None:
+    parents.close()
+    with LoopGuest(GPA, irqchip=True) as guest:
+        pipe.send("ready")
+        while True:
+            _, count = pipe.recv()
+            guest.begin(Access.READ, count, value=0)
+            stayed = guest.vcpu.run() == LOOP_DONE
+            if not stayed:
+                while guest.vcpu.run() != LOOP_DONE:
+                    continue
+            pipe.send(guest.vcpu.registers().rax & 0xFFFFFFFF if stayed else None)
