@@ -88,9 +88,14 @@ class GuestConsole:
         """Run one shell command in the guest's background and return at once."""
         self._count += 1
         job = GuestJob(self, command, f"/run/job-{self._token}-{self._count}")
-        # The exit code's file appears whole: that is what tells that the job ended.
-        end = f"echo $? >{job.stem}.tmp; mv {job.stem}.tmp {job.stem}.exit"
-        self.run(f"{{ sh -c {shlex.quote(command)} >{job.stem}.out 2>&1; {end}; }} &")
+        # A session of its own, so that stop() reaches all of it. The exit code's
+        # file appears whole: that is what tells that the job ended.
+        begin = (
+            f"setsid sh -c {shlex.quote(command)} >{job.stem}.out 2>&1 & echo $! >{job.stem}.pid"
+        )
+        end = f"wait $!; echo $? >{job.stem}.tmp; mv {job.stem}.tmp {job.stem}.exit"
+        begun = f"until [ -s {job.stem}.pid ]; do usleep 1000; done"
+        self.run(f"{{ {begin}; {end}; }} & {begun}")
         return job
 
     def post(self, command: str) -> str:
@@ -186,15 +191,30 @@ class GuestJob:
         :raise VmmError: when it exits with other than 0, does not end in time,
             or QEMU went away.
         """
+        code = self._exit_code(timeout)
+        output = self.console.run(f"cat {self.stem}.out")
+        _require_success(self.command, output, code)
+        return output
+
+    def stop(self, timeout: float = 30.0) -> int:
+        """End the command and all its children by SIGTERM; return its exit code.
+
+        The code is 143 (128 + SIGTERM) unless it ended before, or otherwise.
+
+        :param timeout: in seconds.
+        :raise VmmError: when it does not end in time, or QEMU went away.
+        """
+        if self.running():
+            self.console.run(f"kill -- -$(cat {self.stem}.pid) 2>/dev/null || true")
+        return self._exit_code(timeout)
+
+    def _exit_code(self, timeout: float) -> int:
         deadline = time.monotonic() + timeout
         while self.running():
             if time.monotonic() >= deadline:
                 raise VmmError(f"guest: {self.command!r} did not end within {timeout:g} s")
             time.sleep(_POLL_S)
-        output = self.console.run(f"cat {self.stem}.out")
-        code = int(self.console.run(f"cat {self.stem}.exit"))
-        _require_success(self.command, output, code)
-        return output
+        return int(self.console.run(f"cat {self.stem}.exit"))
 
 
 def _require_success(command: str, output: str, code: int) -> None:

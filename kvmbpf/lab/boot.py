@@ -38,6 +38,7 @@ from kvmbpf.lab.guest import (
     guest_script,
 )
 from kvmbpf.lab.kernel import LAB_KERNEL_VARIABLE, LabKernel
+from kvmbpf.lab.klog import kernel_complaints
 from kvmbpf.lab.pump import Pump
 
 IN_LAB_VARIABLE = "KVMBPF_IN_LAB"
@@ -261,6 +262,9 @@ class LabRun:
         return LabResult(int(status), dmesg, self.console_text(), self._boot_s or 0.0)
 
     def _failure(self, what: str) -> LabError:
+        complaints = kernel_complaints(self.console_text())
+        if complaints:
+            what = f"{what}; its kernel said: {complaints[0].strip()}"
         tail = self.console_tail()
         return LabError(f"{what}; its console ended with:\n{tail}" if tail else what)
 

@@ -125,7 +125,9 @@ class LabSession:
         self._output.flush()
         text = Path(self._output.name).read_text(encoding="utf-8", errors="replace")
         output = "\n".join(text.splitlines()[-40:])
-        return f"-- what pytest said in the lab:\n{output}\n-- console:\n{self._run.console_tail()}"
+        return (
+            f"-- what pytest said in the lab:\n{output}\n-- console:\n{self._run.console_tail(60)}"
+        )
 
     def _command(self, place: Path) -> list[str]:
         option = self._config.option

@@ -8,6 +8,7 @@ guest has. The serial port itself is the lab tests' matter.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -115,6 +116,24 @@ def test_a_failed_job_tells_code_and_output(console: GuestConsole) -> None:
     job = console.start("echo sorry; exit 4")
     with pytest.raises(VmmError, match="exited with 4: sorry"):
         job.wait(10)
+
+
+def test_a_job_is_stopped_with_its_children(guest: Guest, console: GuestConsole) -> None:
+    fifo = guest.path.with_name("fifo")
+    os.mkfifo(fifo)
+    job = console.start(f"sleep 1000 3>{fifo}; true")
+    with fifo.open("rb") as held_by_sleep:  # opens once sleep holds the other end
+        assert job.stop(10) == 143
+        assert select.select([held_by_sleep], [], [], 10)[0]
+        assert held_by_sleep.read() == b""
+    assert job.stop(10) == 143
+
+
+def test_a_job_that_ended_keeps_its_code_when_stopped(console: GuestConsole) -> None:
+    job = console.start("exit 5")
+    with pytest.raises(VmmError, match="exited with 5"):
+        job.wait(10)
+    assert job.stop(10) == 5
 
 
 @pytest.mark.parametrize("command", ["echo a\necho b", "x" * 3000])
