@@ -24,6 +24,7 @@ from kvmbpf.lab import require_kernel
 from kvmbpf.manager import Store, device_state, list_devices
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Q35, place
+from qemu_glue.console import GuestConsole
 from qemu_glue.guest import DemoGuest, GuestConfig
 
 VM = "demo"
@@ -76,12 +77,12 @@ def kvmbpf(*arguments: str) -> None:
 class Driver:
     """The guest's driver, by its files in sysfs.
 
-    :param guest: a guest that is up.
+    :param console: of a guest that is up.
     :raise StateError: when the driver is bound to no device.
     """
 
-    def __init__(self, guest: DemoGuest) -> None:
-        self.console = guest.console
+    def __init__(self, console: GuestConsole) -> None:
+        self.console = console
         found = self.console.run(f"cd {_DRIVER} && ls -d */id || true").split()
         if len(found) != 1:
             raise StateError(f"the guest's driver is bound to {len(found)} devices, not 1")
@@ -187,7 +188,7 @@ def tell(parts: Parts) -> None:
             )
             kvmbpf("attach", str(parts.v1), "--pid", str(guest.pid), "--vm", VM)
             guest.boot()
-            driver = Driver(guest)
+            driver = Driver(guest.console)
             heading("the guest is up, and its driver found the device")
             show(guest.console.run("dmesg | grep kvmbpf | tail -n 1").strip())
             show(f"{driver.device}: id {driver.read('id')}, version {driver.read('version')}")

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A stock QEMU, a Linux guest, its driver: counted on both sides."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kvmbpf.demo.parts import PARTS_VARIABLE, Parts, given_parts
+from kvmbpf.demo.story import VM, Driver
+from kvmbpf.errors import VmmError
+from kvmbpf.firmware import to_ssdt
+from kvmbpf.kvm.stats import vm_counter
+from kvmbpf.lab import require_kernel
+from kvmbpf.libbpf import BpfLink
+from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
+from kvmbpf.objfile import read_device
+from kvmbpf.placement import Q35, Placed, place
+from qemu_glue.console import GuestConsole
+from qemu_glue.guest import DemoGuest, GuestConfig, control_port
+from qemu_glue.runtime import RuntimeDir
+
+KVMBPF = (sys.executable, "-m", "kvmbpf")
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    return given_parts(os.environ.get(PARTS_VARIABLE))
+
+
+@pytest.fixture(scope="module")
+def placed(parts: Parts) -> Placed:
+    return place(read_device(parts.v1), Q35)
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    found = Store()
+    yield found
+    found.sweep_all()
+    assert found.vms() == []
+
+
+def config(parts: Parts, placed: Placed, folder: Path, smp: int = 1) -> GuestConfig:
+    table = folder / "ssdt.aml"
+    table.write_bytes(to_ssdt([placed]))
+    return GuestConfig(require_kernel().bzimage, parts.initramfs, acpi_tables=[table], smp=smp)
+
+
+@contextmanager
+def attached_guest(
+    parts: Parts, placed: Placed, folder: Path, store: Store, smp: int = 1
+) -> Iterator[tuple[DemoGuest, Driver]]:
+    with DemoGuest(config(parts, placed, folder, smp)) as guest:
+        attach(store, parts.v1, placed, pid=guest.pid, vm=VM)
+        guest.boot()
+        yield guest, Driver(guest.console)
+
+
+def state(store: Store, name: str) -> int:
+    return int(device_state(store, VM, "demo")[name])
+
+
+def agree(driver: Driver, store: Store) -> None:
+    """Require that guest and host counted the same."""
+    accesses = driver.numbers("accesses")
+    assert accesses["reads"] == state(store, "reads") + state(store, "declined")
+    assert accesses["writes"] == state(store, "writes")
+    assert int(driver.read("interrupts")) == state(store, "irqs") == state(store, "doorbells")
+
+
+def test_a_driver_binds_and_both_sides_count_alike(
+    parts: Parts, placed: Placed, tmp_path: Path, store: Store
+) -> None:
+    with attached_guest(parts, placed, tmp_path, store, smp=2) as (guest, driver):
+        assert driver.read("id") == "0x6b766d62"
+        assert driver.read("version") == "1"
+        before = vm_counter(guest.pid, "mmio_exits")
+        driver.write("ring", 50)
+        driver.write("hammer", 1000)
+        assert vm_counter(guest.pid, "mmio_exits") == before
+        assert int(driver.read("interrupts")) == 50
+        result = driver.numbers("hammer_result")
+        assert (result["reads"], result["lost"], result["wrong"]) == (1000, 0, 0)
+        agree(driver, store)
+
+        # Declined: each goes to QEMU, by KVM's own count, and the program saw it.
+        before = vm_counter(guest.pid, "mmio_exits")
+        driver.read("probe_declined")
+        assert vm_counter(guest.pid, "mmio_exits") == before + 1
+        assert state(store, "declined") == 1
+        agree(driver, store)
+
+        # An update under load: nothing lost, state kept.
+        job = driver.console.start(f"echo 5000 > {driver.folder}/hammer")
+        update(store, parts.v2)
+        update(store, parts.v1)
+        update(store, parts.v2)
+        assert job.running()
+        job.wait(120)
+        result = driver.numbers("hammer_result")
+        assert (result["reads"], result["lost"], result["wrong"]) == (5000, 0, 0)
+        assert driver.read("version") == "2"
+        driver.write("ring", 5)
+        agree(driver, store)
+
+        # Off means off: the next access reaches QEMU, where nothing answers.
+        detach(store, "demo")
+        before = vm_counter(guest.pid, "mmio_exits")
+        assert driver.read("id") != "0x6b766d62"
+        assert vm_counter(guest.pid, "mmio_exits") == before + 1
+        with pytest.raises(VmmError):
+            driver.write("ring", 1)
+
+        # And on again, in the same guest.
+        attach(store, parts.v2, placed, pid=guest.pid, vm=VM)
+        assert driver.read("id") == "0x6b766d62"
+        driver.write("ring", 3)
+        detach(store, "demo")
+        assert guest.power_off() == 0
+
+
+def test_qemu_killed_under_load_leaves_nothing(
+    parts: Parts, placed: Placed, tmp_path: Path, store: Store
+) -> None:
+    with attached_guest(parts, placed, tmp_path, store) as (guest, driver):
+        driver.console.start(f"echo 100000000 > {driver.folder}/hammer")
+        with BpfLink.open_pinned(store.pins(VM, "demo").link) as link:
+            guest.qemu.kill()
+            assert link.wait_detached(10)
+            assert link.info().defunct
+    assert list_devices(store) == []
+    assert not store.pin_dir.exists() or list(store.pin_dir.iterdir()) == []
+
+
+def cli(*arguments: str) -> str:
+    done = subprocess.run([*KVMBPF, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_killed_manager_is_replaced(
+    parts: Parts, placed: Placed, tmp_path: Path, store: Store
+) -> None:
+    """`kvmbpf run` dies by SIGKILL: the guest goes on, other managers take over."""
+    with RuntimeDir() as runtime:
+        qemu = ["qemu-system-x86_64", *config(parts, placed, tmp_path).arguments(runtime)]
+        table = qemu.index("-acpitable")
+        del qemu[table : table + 2]  # run makes its own
+        manager = subprocess.Popen(
+            [*KVMBPF, "run", "--device", str(parts.v1), "--vm", VM, "--", *qemu],
+            stdin=subprocess.DEVNULL,
+        )
+        pid = 0
+        try:
+            deadline = time.monotonic() + 60
+            while not (found := list_devices(store)):
+                assert manager.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            pid = found[0].record.pid
+            with GuestConsole(control_port(runtime)) as console:
+                console.wait_ready(120)
+                manager.send_signal(signal.SIGKILL)
+                manager.wait()
+                driver = Driver(console)
+                driver.write("ring", 10)
+                (listed,) = json.loads(cli("list", "--json"))
+                assert (listed["vm"], listed["device"], listed["pid"]) == (VM, "demo", pid)
+                assert listed["attached"]
+                assert listed["state"]["doorbells"] == 10
+                assert "state kept: .bss" in cli("update", str(parts.v2))
+                assert driver.read("version") == "2"
+                assert driver.read("doorbells") == "10"
+                agree(driver, store)
+                assert f"detached demo from VM {VM}" in cli("detach", "demo")
+                assert driver.read("version") != "2"
+        finally:
+            manager.kill()
+            manager.wait()
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_a_running_vm_is_attached_by_its_qmp_socket(
+    parts: Parts, placed: Placed, tmp_path: Path, store: Store
+) -> None:
+    with DemoGuest(config(parts, placed, tmp_path)) as guest:
+        guest.boot()  # without the device: the guest's driver finds no id
+        assert guest.console.run("ls -d /sys/bus/platform/drivers/kvmbpf-demo/*/id || true") == ""
+        guest.qmp.close()  # it takes one client at a time
+        gpa, gsi = f"{placed.regions[0]:#x}", str(placed.irqs[0])
+        said = cli(
+            *("attach", str(parts.v1), "--qmp", str(guest.qemu.qmp_path)),
+            *("--vm", VM, "--gpa", gpa, "--gsi", gsi),
+        )
+        assert f"attached to VM {VM} (pid {guest.pid})" in said
+        node = guest.console.run("basename $(ls -d /sys/bus/platform/devices/PRP0001*)").strip()
+        guest.console.run(f"echo {node} > /sys/bus/platform/drivers/kvmbpf-demo/bind")
+        driver = Driver(guest.console)
+        driver.write("ring", 5)
+        agree(driver, store)
+        guest.qemu.kill()
