@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The layers hold: nothing imports what lies above it; readers need no privilege.
+
+uapi -> fd, ioctl -> kvm, libbpf -> backends -> manager, bench -> cli, demo
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "kvmbpf"
+
+# Lowest first. A module may import its own layer and those below.
+LAYERS: list[set[str]] = [
+    {
+        "__init__",
+        "errors",
+        "uapi",
+        "spec",
+        "elffile",
+        "objfile",
+        "placement",
+        "firmware",
+        "compile",
+    },
+    {"fd", "ioctl", "cpio", "guest"},
+    {"kvm", "libbpf", "lab"},
+    {"backends"},
+    {"manager", "bench"},
+    {"cli", "demo", "__main__"},
+]
+UNPRIVILEGED = ("spec", "objfile", "firmware", "placement", "cli.inspect")
+PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def level(name: str) -> int:
+    return next(index for index, layer in enumerate(LAYERS) if name in layer)
+
+
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def imported_rooms(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "kvmbpf":
+                found.add(parts[1] if len(parts) > 1 else "__init__")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_nothing_from_above(path: Path) -> None:
+    own = level(room(path))
+    above = {name for name in imported_rooms(path) if level(name) > own}
+    assert not above
+
+
+@pytest.mark.parametrize("module", UNPRIVILEGED)
+def test_what_reads_files_loads_nothing_privileged(module: str) -> None:
+    code = f"import sys, kvmbpf.{module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(done.stdout.split())
+    assert f"kvmbpf.{module}" in loaded
+    assert not loaded & set(PRIVILEGED)
+
+
+@pytest.mark.parametrize("room_name", ["spec", "objfile", "firmware", "placement", "kvm", "libbpf"])
+def test_qemu_is_known_above_only(room_name: str) -> None:
+    for path in SOURCES:
+        if room(path) == room_name:
+            assert "qemu_glue" not in path.read_text(encoding="utf-8")
