@@ -21,12 +21,20 @@ REQUIRE = os.environ.get("KVMBPF_REQUIRE") == "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
+    """Mark each test by its room, and put the rooms in order: the cheap ones first."""
     for item in items:
-        if item.path.is_relative_to(here):
-            room = item.path.relative_to(here).parts[0]
-            if room in ROOMS:
-                item.add_marker(room)
+        room = _room(item)
+        if room is not None:
+            item.add_marker(room)
+    items.sort(key=lambda item: ROOMS.index(_room(item) or ROOMS[0]))
+
+
+def _room(item: pytest.Item) -> str | None:
+    here = Path(__file__).parent
+    if not item.path.is_relative_to(here):
+        return None
+    first = item.path.relative_to(here).parts[0]
+    return first if first in ROOMS else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -59,6 +61,8 @@ def run(
     The lab sees this machine's files. It can write below the --rw folder; what
     it writes to /etc, /home, /root, /srv, /tmp and /var is gone when it ends.
     """
+    # A polite kill must end the lab as Ctrl-C does: through the context manager.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     kernel = ensure_kernel()
     with LabRun(kernel, command, rw=rw, icount=icount, cpus=cpus, memory=memory) as started:
         result = started.wait(timeout)

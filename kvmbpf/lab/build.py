@@ -27,6 +27,9 @@ from kvmbpf.lab.source import apply_patches, touched_files, unpack
 
 NEEDED_BYTES = 4 << 30
 
+# Steps of the link, 600 MB: the next link makes them anew, modules do not need them.
+LINK_LEFTOVERS = ("vmlinux.o", ".tmp_vmlinux*")
+
 # tool -> the Debian package that has it
 TOOLS = {
     "bc": "bc",
@@ -106,6 +109,9 @@ def _build(plan: Plan, progress: Progress) -> LabKernel:
     check_survived(plan.series.fragment, tree / ".config")
     progress.step("compiling")
     make(tree, ["bzImage", "modules"], plan.key, log, progress)
+    for pattern in LINK_LEFTOVERS:
+        for path in tree.glob(pattern):
+            path.unlink()
     release = (tree / "include/config/kernel.release").read_text(encoding="utf-8").strip()
     took = round(time.monotonic() - begin, 1)
     kernel = LabKernel(plan.folder, plan.key, plan.base, release, touched, took)
