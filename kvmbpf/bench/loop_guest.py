@@ -24,12 +24,15 @@ LOOP_DONE = uapi.KVM_EXIT_IO
 class Access(enum.Enum):
     """What the guest does in a round of its loop: the loop's code.
 
-    loop: [the access;] dec ecx; jnz loop; hlt
+    loop: [the access;] dec ecx; jnz loop; out 0x80, al
+
+    The port is nobody's, so the last instruction comes out to user space; a
+    HLT would not, with an interrupt controller in the kernel.
     """
 
-    NONE = bytes.fromhex("664975fcf4")
-    WRITE = bytes.fromhex("668907664975f9f4")  # mov [bx], eax
-    READ = bytes.fromhex("668b07664975f9f4")  # mov eax, [bx]
+    NONE = bytes.fromhex("66 49 75 fc e6 80")
+    WRITE = bytes.fromhex("66 89 07 66 49 75 f9 e6 80")  # mov [bx], eax
+    READ = bytes.fromhex("66 8b 07 66 49 75 f9 e6 80")  # mov eax, [bx]
 
 
 class LoopGuest:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from kvmbpf.errors import BadFileError, UnsupportedError
 
+# git format-patch numbers it as a patch; it changes nothing.
+COVER_LETTER = "0000-cover-letter.patch"
 DEFAULT_VERSION = "v6.12"
 
 
@@ -84,7 +86,8 @@ def load_series(folder: str | os.PathLike[str] | None = None) -> Series:
     for patch in (*patches, place / "config.fragment"):
         if not patch.is_file():
             raise BadFileError(patch, f"missing, but {toml.name} needs it")
-    unlisted = sorted(p.name for p in place.glob("*.patch") if p not in patches)
+    there = set(place.glob("*.patch")) - {place / COVER_LETTER}
+    unlisted = sorted(p.name for p in there if p not in patches)
     if unlisted:
         raise BadFileError(toml, f"`patches` does not list {unlisted[0]}, which lies beside it")
     return Series(place, source, patches, place / "config.fragment")
