@@ -17,8 +17,8 @@ BASELINE = "MMIO write, ioeventfd"
 
 
 @click.command()
-@click.option("--count", default=2000, show_default=True, type=click.IntRange(min=1))
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--count", default=10_000, show_default=True, type=click.IntRange(min=1))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(count: int, rounds: int, as_json: bool) -> None:
     """Measure an access of a bare-metal guest to what answers it in the kernel.

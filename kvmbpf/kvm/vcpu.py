@@ -25,7 +25,7 @@ class Vcpu(OwnedFd):
     def __init__(self, fd: int, name: str, mmap_bytes: int) -> None:
         super().__init__(fd, name)
         self._shared = mmap.mmap(fd, mmap_bytes)
-        self.run_state = uapi.kvm_run.from_buffer(self._shared)
+        self._state = uapi.kvm_run.from_buffer(self._shared)
 
     def start_at(
         self, address: int, registers: dict[str, int] | None = None, *, data_base: int = 0
@@ -57,16 +57,25 @@ class Vcpu(OwnedFd):
     def run(self) -> int:
         """Run until an exit to user space; return its reason (KVM_EXIT_*).
 
-        The details are in `run_state`.
-
         :raise KernelCallError: EINTR when a signal came, and others.
         """
         ioctl_value(self, uapi.KVM_RUN, 0, "ioctl(KVM_RUN)")
-        return ctypes.c_uint32(self.run_state.exit_reason).value
+        return int(self._state.exit_reason)
+
+    def mmio(self) -> uapi.kvm_run_mmio:
+        """Return the access that made the last exit, if that was KVM_EXIT_MMIO."""
+        return uapi.kvm_run_mmio.from_buffer_copy(self._state.mmio)
+
+    def answer_mmio(self, data: bytes) -> None:
+        """Give the data of the read that made the last exit; `run` completes it.
+
+        :param data: as many bytes as the access is wide.
+        """
+        ctypes.memmove(self._state.mmio.data, data, len(data))
 
     def close(self) -> None:
         """Close the vCPU and unmap what it shared."""
         if not self.closed:
-            del self.run_state
+            del self._state  # a view of the mapping
             self._shared.close()
         super().close()

@@ -23,8 +23,13 @@ LAST = "test_kernel_log.py"
 SESSION = pytest.StashKey[LabSession | KvmBpfError]()
 
 
+def _is_relayed(item: pytest.Item) -> bool:
+    """Tell whether a test runs in the lab that all share, not in one that it boots itself."""
+    return bool(item.get_closest_marker("lab")) and not item.get_closest_marker("on_host")
+
+
 def _lab_items(session: pytest.Session) -> list[pytest.Item]:
-    return [item for item in session.items if item.get_closest_marker("lab")]
+    return [item for item in session.items if _is_relayed(item)]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """On the host: take the test's reports from the lab instead of running it."""
     # pytest asks this hook for every test of the session, not for this folder's only.
-    if IN_LAB or item.get_closest_marker("lab") is None or lacks("lab"):
+    if IN_LAB or not _is_relayed(item) or lacks("lab"):
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _relayed(item):

@@ -56,7 +56,7 @@ def reaches_vmm(guest: LoopGuest, access: Access = Access.READ, offset: int = 0)
     if reason == LOOP_DONE:
         return False
     assert reason == uapi.KVM_EXIT_MMIO
-    mmio = guest.vcpu.run_state.mmio
+    mmio = guest.vcpu.mmio()
     assert (mmio.phys_addr, mmio.len) == (guest.target + offset, 4)
     assert mmio.is_write == (access is Access.WRITE)
     # Complete it, so that the next access does not.

@@ -70,9 +70,9 @@ def test_an_access_across_the_end_is_the_devices_up_to_it() -> None:
         guest = device.guest
         guest.begin(Access.READ, 1, offset=0xFFE)
         assert guest.vcpu.run() == uapi.KVM_EXIT_MMIO
-        mmio = guest.vcpu.run_state.mmio
+        mmio = guest.vcpu.mmio()
         assert (mmio.phys_addr, mmio.len) == (GPA + 0x1000, 2)
-        mmio.data[0], mmio.data[1] = 0xCD, 0xAB
+        guest.vcpu.answer_mmio(b"\xcd\xab")
         assert guest.vcpu.run() == LOOP_DONE
         assert guest.vcpu.registers().rax & 0xFFFFFFFF == 0xABCD1234
         assert device.get("calls") == 1

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -148,6 +148,14 @@ def cli(*arguments: str) -> str:
     return done.stdout
 
 
+def await_it(manager: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert manager.poll() is None, "the manager ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_killed_manager_is_replaced(
     parts: Parts, placed: Placed, tmp_path: Path, store: Store
 ) -> None:
@@ -162,13 +170,10 @@ def test_a_killed_manager_is_replaced(
         )
         pid = 0
         try:
-            deadline = time.monotonic() + 60
-            while not (found := list_devices(store)):
-                assert manager.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            pid = found[0].record.pid
+            await_it(manager, control_port(runtime).exists)
             with GuestConsole(control_port(runtime)) as console:
+                await_it(manager, lambda: bool(list_devices(store)))
+                pid = list_devices(store)[0].record.pid
                 console.wait_ready(120)
                 manager.send_signal(signal.SIGKILL)
                 manager.wait()

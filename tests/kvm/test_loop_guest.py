@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""KVM's descriptors and the bare-metal guest, on the running kernel's KVM."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+import pytest
+
+from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
+from kvmbpf.errors import KernelCallError, StateError, UnsupportedError, VmmError
+from kvmbpf.fd import OwnedFd
+from kvmbpf.kvm import Kvm
+from kvmbpf.uapi import kvm as uapi
+
+GPA = 0xFEF00000
+
+
+def test_the_guest_loops_as_often_as_told() -> None:
+    with LoopGuest(GPA) as guest:
+        guest.begin(Access.NONE, 1000)
+        assert guest.vcpu.run() == LOOP_DONE
+        assert guest.vcpu.registers().rcx == 0
+
+
+def test_an_access_to_nothing_leaves_with_its_details() -> None:
+    with LoopGuest(GPA) as guest:
+        guest.begin(Access.WRITE, 3, value=0x11223344, offset=8)
+        for _ in range(3):
+            assert guest.vcpu.run() == uapi.KVM_EXIT_MMIO
+            mmio = guest.vcpu.mmio()
+            assert (mmio.phys_addr, mmio.len, mmio.is_write) == (GPA + 8, 4, 1)
+            assert bytes(mmio.data[:4]) == struct.pack("<I", 0x11223344)
+        assert guest.vcpu.run() == LOOP_DONE
+
+
+def test_loop_refuses_to_measure_what_leaves_the_kernel() -> None:
+    with LoopGuest(GPA) as guest, pytest.raises(VmmError, match="exit reason 6"):
+        guest.loop(Access.READ, 1)
+
+
+def test_an_ioeventfd_counts_every_write_in_the_kernel() -> None:
+    with LoopGuest(GPA) as guest, OwnedFd(os.eventfd(0), "eventfd") as event:
+        guest.vm.ioeventfd(GPA, 4, event)
+        guest.loop(Access.WRITE, 500)
+        assert os.eventfd_read(event.fileno()) == 500
+
+
+def test_a_kernel_without_the_device_is_said_so() -> None:
+    with Kvm.open() as kvm, kvm.create_vm() as vm:
+        if vm.has_device_type(uapi.KVM_DEV_TYPE_BPF):
+            vm.create_bpf_device().close()
+            return
+        with pytest.raises(UnsupportedError, match="kvmbpf lab run"):
+            vm.create_bpf_device()
+
+
+def test_descriptors_are_closed_once_and_none_is_left() -> None:
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    guest = LoopGuest(GPA)
+    guest.close()
+    guest.close()
+    with pytest.raises(StateError):
+        guest.vm.create_bpf_device()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_kvm_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(KernelCallError) as caught:
+        Kvm.open("/dev/null/kvm")
+    assert caught.value.errno == errno.ENOTDIR
