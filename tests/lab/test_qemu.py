@@ -18,7 +18,7 @@ import pytest
 from kvmbpf.demo.parts import PARTS_VARIABLE, Parts, given_parts
 from kvmbpf.demo.story import VM, Driver
 from kvmbpf.errors import VmmError
-from kvmbpf.firmware import to_ssdt
+from kvmbpf.firmware import to_dtb, to_ssdt
 from kvmbpf.kvm.stats import vm_counter
 from kvmbpf.lab import require_kernel
 from kvmbpf.libbpf import BpfLink
@@ -127,6 +127,22 @@ def test_a_driver_binds_and_both_sides_count_alike(
         driver.write("ring", 3)
         detach(store, "demo")
         assert guest.power_off() == 0
+
+
+def test_a_device_tree_tells_the_guest_as_well(
+    parts: Parts, placed: Placed, tmp_path: Path, store: Store
+) -> None:
+    tree = tmp_path / "devices.dtb"
+    tree.write_bytes(to_dtb([placed]))
+    guest_config = GuestConfig(require_kernel().bzimage, parts.initramfs, extra=["-dtb", str(tree)])
+    with DemoGuest(guest_config) as guest:
+        attach(store, parts.v1, placed, pid=guest.pid, vm=VM)
+        guest.boot()
+        driver = Driver(guest.console)
+        assert driver.device == f"{placed.regions[0]:x}.demo"
+        assert guest.console.run(f"cat {driver.folder}/of_node/compatible") == "kvmbpf,demo\0"
+        driver.write("hammer", 100)
+        agree(driver, store)
 
 
 def test_qemu_killed_under_load_leaves_nothing(
