@@ -16,10 +16,17 @@ from kvmbpf.bench.loop_guest import LoopGuest
 from kvmbpf.errors import KernelCallError, StateError
 from kvmbpf.kvm import Kvm
 from kvmbpf.libbpf import BpfLink, BpfObject
+from tests.lab.leaks import assert_nothing_leaked
 from tests.lab.objects import test_object
 from tests.lab.steered import GPA, placed_steered, prepared, reaches_vmm, steered
 
 ORDERS = list(itertools.permutations(("link", "device", "vm")))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_in_the_end() -> Iterator[None]:
+    yield
+    assert_nothing_leaked()
 
 
 @pytest.fixture

@@ -18,17 +18,12 @@ from kvmbpf.errors import KernelCallError, LayoutError, StateError
 from kvmbpf.libbpf import BpfLink
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
 from tests.lab.bare_vmm import BareVmm
+from tests.lab.leaks import assert_nothing_leaked
 from tests.lab.objects import test_object
 from tests.lab.steered import placed_steered
 
 VM = "bare"
 SEED = 20240612
-
-
-@pytest.fixture
-def vmm() -> Iterator[BareVmm]:
-    with BareVmm() as found:
-        yield found
 
 
 @pytest.fixture
@@ -44,6 +39,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
     if found.pin_dir.exists():
         found.pin_dir.rmdir()
     pins.rmdir()
+    assert_nothing_leaked()
+
+
+@pytest.fixture
+def vmm(store: Store) -> Iterator[BareVmm]:
+    """Give a VMM that ends before the store is looked over."""
+    with BareVmm() as found:
+        yield found
 
 
 def attach_steered(store: Store, vmm: BareVmm) -> None:

@@ -28,6 +28,7 @@ from kvmbpf.placement import Q35, Placed, place
 from qemu_glue.console import GuestConsole
 from qemu_glue.guest import DemoGuest, GuestConfig, control_port
 from qemu_glue.runtime import RuntimeDir
+from tests.lab.leaks import assert_nothing_leaked
 
 KVMBPF = (sys.executable, "-m", "kvmbpf")
 
@@ -48,6 +49,7 @@ def store() -> Iterator[Store]:
     yield found
     found.sweep_all()
     assert found.vms() == []
+    assert_nothing_leaked()
 
 
 def config(parts: Parts, placed: Placed, folder: Path, smp: int = 1) -> GuestConfig:
