@@ -61,7 +61,7 @@ add_backports() {
 }
 
 install_packages() {
-	local codename wanted=("$@") backports=()
+	local codename wanted=("$@") backports=() package
 	# shellcheck source=/dev/null
 	codename="$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")"
 	quietly "apt-get update" apt-get -q update
@@ -70,7 +70,10 @@ install_packages() {
 			add_backports "$codename"
 			quietly "apt-get update" apt-get -q update
 		fi
-		backports=("${FROM_BACKPORTS[@]/%//$codename-backports}")
+		for package in "${FROM_BACKPORTS[@]}"; do
+			backports+=("$package/$codename-backports")
+			mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | grep -vx -e "$package" -e '')
+		done
 	fi
 	quietly "apt-get install ${wanted[*]}" \
 		apt-get -q install -y --no-install-recommends "${wanted[@]}" "${backports[@]}"
