@@ -27,6 +27,10 @@ from kvmbpf.placement import Placed
 State = dict[str, int | bytes | bool]
 
 
+class _NotAttachedError(StateError):
+    """There is a record of a device, and no link."""
+
+
 @dataclass(frozen=True)
 class DeviceStatus:
     """A device as it is now.
@@ -159,8 +163,8 @@ def list_devices(store: Store) -> list[DeviceStatus]:
     found = []
     for vm in store.vms():
         for device in store.devices(vm):
-            # Another process may be detaching it at this moment.
-            with contextlib.suppress(BadFileError):
+            # Another process may be attaching or detaching it at this moment.
+            with contextlib.suppress(BadFileError, _NotAttachedError):
                 found.append(_status(store, vm, device))
     return found
 
@@ -191,7 +195,7 @@ def _status(store: Store, vm: str, device: str) -> DeviceStatus:
 def _open_link(pins: DevicePins, record: DeviceRecord) -> BpfLink:
     link = pins.open_link()
     if link is None:
-        raise StateError(f"device {record.device} of VM {record.vm} is not attached any more")
+        raise _NotAttachedError(f"device {record.device} of VM {record.vm} is not attached")
     return link
 
 

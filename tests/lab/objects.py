@@ -21,6 +21,6 @@ def compile_objects(folder: Path) -> None:
         compile_device(source, folder / f"{source.stem}.o", warnings_are_errors=True)
 
 
-def test_object(name: str) -> Path:
+def device_object(name: str) -> Path:
     """Return one of them, as ``steered_v1``."""
     return Path(os.environ[OBJECTS_VARIABLE]) / f"{name}.bpf.o"

@@ -14,7 +14,7 @@ from kvmbpf.libbpf import BpfLink, BpfObject, StructOps
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
 from kvmbpf.uapi import kvm as uapi
-from tests.lab.objects import test_object
+from tests.lab.objects import device_object
 
 GPA = 0xFEF00000
 DECLINE = -95
@@ -66,7 +66,7 @@ def reaches_vmm(guest: LoopGuest, access: Access = Access.READ, offset: int = 0)
 
 def placed_steered() -> Placed:
     """Return the steered device's place: its irqs are gsi 5 and 6."""
-    return Placed(read_device(test_object("steered_v1")), (GPA,), (5, 6))
+    return Placed(read_device(device_object("steered_v1")), (GPA,), (5, 6))
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def steered(*, name: str = "steered_v1", irqchip: bool = True) -> Iterator[Steer
     placed = placed_steered()
     with (
         LoopGuest(GPA, irqchip=irqchip) as guest,
-        BpfObject.open(test_object(name)) as loaded,
+        BpfObject.open(device_object(name)) as loaded,
         kernel.create_device(guest.vm, placed) as device,
     ):
         loaded.load()
@@ -86,7 +86,7 @@ def steered(*, name: str = "steered_v1", irqchip: bool = True) -> Iterator[Steer
 @contextmanager
 def prepared(name: str, device_fd: int = 0) -> Iterator[StructOps]:
     """Give a loaded object's struct_ops, ready to be attached or to replace."""
-    with BpfObject.open(test_object(name)) as loaded:
+    with BpfObject.open(device_object(name)) as loaded:
         loaded.load()
         ops = StructOps(loaded.map(kernel.OPS_MAP))
         ops.prepare(device_fd=device_fd)

@@ -14,7 +14,7 @@ from kvmbpf.errors import KernelCallError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf import BpfObject, StructOps
 from kvmbpf.uapi import kvm as uapi
-from tests.lab.objects import test_object
+from tests.lab.objects import device_object
 from tests.lab.steered import DECLINE, GPA, placed_steered, reaches_vmm, steered
 
 ALL_ONES = 0xFFFFFFFF
@@ -94,7 +94,7 @@ def test_an_absent_callback_declines() -> None:
     placed = placed_steered()
     with (
         LoopGuest(GPA, irqchip=True) as guest,
-        BpfObject.open(test_object("sleepable")) as loaded,
+        BpfObject.open(device_object("sleepable")) as loaded,
         kernel.create_device(guest.vm, placed) as device,
     ):
         loaded.load()
@@ -157,7 +157,7 @@ def test_a_place_on_guest_memory_is_refused() -> None:
     placed = placed_steered()
     with (
         LoopGuest(GPA) as guest,
-        BpfObject.open(test_object("steered_v1")) as loaded,
+        BpfObject.open(device_object("steered_v1")) as loaded,
         guest.vm.create_bpf_device() as device,
     ):
         device.set_region(0, 0, 0x1000)
@@ -173,7 +173,7 @@ def test_a_place_on_another_in_kernel_device_is_refused(length: int) -> None:
     with (
         LoopGuest(GPA, irqchip=True) as guest,
         OwnedFd(os.eventfd(0), "eventfd") as event,
-        BpfObject.open(test_object("steered_v1")) as loaded,
+        BpfObject.open(device_object("steered_v1")) as loaded,
         kernel.create_device(guest.vm, placed) as device,
     ):
         guest.vm.ioeventfd(GPA + 0x800, length, event)

@@ -17,7 +17,7 @@ from kvmbpf.errors import KernelCallError, StateError
 from kvmbpf.kvm import Kvm
 from kvmbpf.libbpf import BpfLink, BpfObject
 from tests.lab.leaks import assert_nothing_leaked
-from tests.lab.objects import test_object
+from tests.lab.objects import device_object
 from tests.lab.steered import GPA, placed_steered, prepared, reaches_vmm, steered
 
 ORDERS = list(itertools.permutations(("link", "device", "vm")))
@@ -165,7 +165,7 @@ def test_link_device_and_vm_end_in_any_order(order: tuple[str, ...]) -> None:
     """What the order leaves alive must work until its turn comes."""
     placed = placed_steered()
     guest = LoopGuest(GPA, irqchip=True)
-    with BpfObject.open(test_object("steered_v1")) as loaded:
+    with BpfObject.open(device_object("steered_v1")) as loaded:
         device = kernel.create_device(guest.vm, placed)
         loaded.load()
         link = kernel.attach(device, placed.spec, loaded)
@@ -202,7 +202,7 @@ def test_whoever_watches_the_link_is_told_of_the_vms_end(pin: Path) -> None:
 def test_several_devices_of_a_vm_are_apart() -> None:
     with steered() as first:
         placed = placed_steered()
-        with BpfObject.open(test_object("steered_v2")) as loaded:
+        with BpfObject.open(device_object("steered_v2")) as loaded:
             loaded.load()
             device = first.guest.vm.create_bpf_device()
             with device:

@@ -19,7 +19,7 @@ from kvmbpf.libbpf import BpfLink
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.leaks import assert_nothing_leaked
-from tests.lab.objects import test_object
+from tests.lab.objects import device_object
 from tests.lab.steered import placed_steered
 
 VM = "bare"
@@ -50,7 +50,7 @@ def vmm(store: Store) -> Iterator[BareVmm]:
 
 
 def attach_steered(store: Store, vmm: BareVmm) -> None:
-    attach(store, test_object("steered_v1"), placed_steered(), pid=vmm.pid, vm=VM)
+    attach(store, device_object("steered_v1"), placed_steered(), pid=vmm.pid, vm=VM)
 
 
 def calls(store: Store) -> int:
@@ -83,7 +83,7 @@ def test_the_place_is_listed(store: Store, vmm: BareVmm) -> None:
     assert [region.gpa for region in found.record.regions] == [0xFEF00000]
     assert [(irq.gsi, irq.trigger) for irq in found.record.irqs] == [(5, "edge"), (6, "level")]
     assert found.version is not None
-    assert found.version.path == str(test_object("steered_v1"))
+    assert found.version.path == str(device_object("steered_v1"))
 
 
 def test_a_second_attach_of_the_name_is_refused(store: Store, vmm: BareVmm) -> None:
@@ -96,7 +96,7 @@ def test_a_second_attach_of_the_name_is_refused(store: Store, vmm: BareVmm) -> N
 def test_a_taken_place_is_refused_and_leaves_nothing(store: Store, vmm: BareVmm) -> None:
     attach_steered(store, vmm)
     with pytest.raises(KernelCallError) as caught:
-        attach(store, test_object("steered_v2"), placed_steered(), pid=vmm.pid, vm="other")
+        attach(store, device_object("steered_v2"), placed_steered(), pid=vmm.pid, vm="other")
     assert caught.value.errno == errno.EEXIST
     assert store.vms() == [VM]
 
@@ -104,7 +104,7 @@ def test_a_taken_place_is_refused_and_leaves_nothing(store: Store, vmm: BareVmm)
 def test_an_update_keeps_the_state(store: Store, vmm: BareVmm) -> None:
     attach_steered(store, vmm)
     vmm.reads(10)
-    record, carried = update(store, test_object("steered_v2"))
+    record, carried = update(store, device_object("steered_v2"))
     assert carried.carried == (".bss",)
     assert [Path(version.path).name for version in record.versions] == ["steered_v2.bpf.o"]
     vmm.reads(5)
@@ -117,8 +117,8 @@ def test_updates_under_load_lose_nothing(store: Store, vmm: BareVmm) -> None:
     count = 20_000
     vmm.start_reads(count)
     for _ in range(5):
-        update(store, test_object("steered_v2"))
-        update(store, test_object("steered_v1"))
+        update(store, device_object("steered_v2"))
+        update(store, device_object("steered_v1"))
     assert vmm.await_reads() == 0
     assert calls(store) == count
 
@@ -126,7 +126,7 @@ def test_updates_under_load_lose_nothing(store: Store, vmm: BareVmm) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "sentence"),
     [
-        ("other_layout", LayoutError, "calls"),
+        ("other_layout", LayoutError, "variable `result` is gone"),
         ("other_device", StateError, "region sizes were"),
     ],
 )
@@ -136,17 +136,17 @@ def test_an_update_that_does_not_fit_changes_nothing(
     attach_steered(store, vmm)
     vmm.reads(3)
     with pytest.raises(error, match=sentence):
-        update(store, test_object(name))
+        update(store, device_object(name))
     assert vmm.reads() == 0
     assert calls(store) == 4
     (found,) = list_devices(store)
     assert found.version is not None
-    assert found.version.path == str(test_object("steered_v1"))
+    assert found.version.path == str(device_object("steered_v1"))
 
 
 def test_nothing_attached_is_an_error(store: Store) -> None:
     with pytest.raises(StateError, match="no device steered"):
-        update(store, test_object("steered_v1"))
+        update(store, device_object("steered_v1"))
     with pytest.raises(StateError, match="no device steered"):
         detach(store, "steered")
 
@@ -164,7 +164,7 @@ def test_the_vms_death_leaves_nothing(store: Store, vmm: BareVmm) -> None:
         vmm.kill()
         assert link.wait_detached(10)
     with pytest.raises(StateError, match="no device steered"):
-        update(store, test_object("steered_v2"))
+        update(store, device_object("steered_v2"))
     assert_nothing_is_left(store)
 
 
@@ -193,7 +193,7 @@ def test_a_manager_killed_in_attach_leaves_all_or_nothing(store: Store, vmm: Bar
         if found:
             attached += 1
             assert vmm.reads() == 0
-            update(store, test_object("steered_v2"))
+            update(store, device_object("steered_v2"))
             assert vmm.reads() == 0
             detach(store, "steered")
         assert vmm.reads() is None
@@ -207,7 +207,7 @@ def test_a_manager_killed_in_an_update_leaves_one_version(store: Store, vmm: Bar
     attach_steered(store, vmm)
     expected = 0
     for turn in range(20):
-        path = test_object(("steered_v2", "steered_v1")[turn % 2])
+        path = device_object(("steered_v2", "steered_v1")[turn % 2])
         in_a_process_killed_after(draw.uniform(0, 0.4), functools.partial(update, store, path))
         assert vmm.reads(3) == 0
         expected += 3
@@ -215,7 +215,7 @@ def test_a_manager_killed_in_an_update_leaves_one_version(store: Store, vmm: Bar
         (found,) = list_devices(store)
         assert found.version is not None
         answered_by = int(device_state(store, VM, "steered")["version"])
-        assert found.version.path == str(test_object(f"steered_v{answered_by}"))
-    update(store, test_object("steered_v2"))
+        assert found.version.path == str(device_object(f"steered_v{answered_by}"))
+    update(store, device_object("steered_v2"))
     detach(store, "steered")
     assert_nothing_is_left(store)

@@ -7,7 +7,7 @@ import pytest
 
 from kvmbpf.errors import VerifierError
 from kvmbpf.libbpf import BpfObject
-from tests.lab.objects import test_object
+from tests.lab.objects import device_object
 
 ONLY_THE_VALUE = "a device's program may write kvm_bpf_access.value only"
 
@@ -21,7 +21,7 @@ ONLY_THE_VALUE = "a device's program may write kvm_bpf_access.value only"
     ],
 )
 def test_what_it_may_not_do_is_refused_with_a_sentence(name: str, sentence: str) -> None:
-    with BpfObject.open(test_object(name)) as loaded:
+    with BpfObject.open(device_object(name)) as loaded:
         with pytest.raises(VerifierError) as caught:
             loaded.load()
         assert sentence in caught.value.log
@@ -29,6 +29,6 @@ def test_what_it_may_not_do_is_refused_with_a_sentence(name: str, sentence: str)
 
 @pytest.mark.parametrize("name", ["steered_v1", "sleepable"])
 def test_what_it_may_do_is_loaded(name: str) -> None:
-    with BpfObject.open(test_object(name)) as loaded:
+    with BpfObject.open(device_object(name)) as loaded:
         loaded.load()
         assert loaded.loaded
