@@ -10,7 +10,7 @@
 
 KVMBPF_DEVICE(bench, .compatible = "kvmbpf,bench", .regions = { KVMBPF_MMIO(0x1000) });
 
-__u64 sum;	/* of all values written */
+__u64 sum; /* of all values written */
 
 KVMBPF_READ(struct kvmbpf_access *acc)
 {

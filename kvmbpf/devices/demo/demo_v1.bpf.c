@@ -4,5 +4,5 @@
  *
  * The device is in demo.bpf.h. It is replaced by demo_v2.bpf.c while the guest runs.
  */
-#define DEMO_VERSION	1
+#define DEMO_VERSION 1
 #include "demo.bpf.h"

@@ -4,5 +4,5 @@
  *
  * The device is in demo.bpf.h. Only the version that the guest reads differs from demo_v1.bpf.c: state is kept.
  */
-#define DEMO_VERSION	2
+#define DEMO_VERSION 2
 #include "demo.bpf.h"

@@ -16,4 +16,4 @@ int answer(void *ctx)
 }
 
 SEC(".struct_ops.link")
-struct kvmbpf_absent_ops absent = {.answer = (void *)answer};
+struct kvmbpf_absent_ops absent = { .answer = (void *)answer };

@@ -122,7 +122,7 @@ SEC("syscall")
 int remember(struct context *ctx)
 {
 	__u32 key = ctx->in, zero = 0;
-	struct entry entry = {.first = ctx->in, .second = ctx->out};
+	struct entry entry = { .first = ctx->in, .second = ctx->out };
 	__u32 *mine = bpf_map_lookup_elem(&per_cpu, &zero);
 
 	if (mine)

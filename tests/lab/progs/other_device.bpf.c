@@ -2,8 +2,8 @@
 /* A device named as the steered one, of another size: no version of it. */
 #include <kvmbpf.bpf.h>
 
-KVMBPF_DEVICE(steered, .compatible = "kvmbpf,steered",
-	      .regions = { KVMBPF_MMIO(0x2000) }, .irqs = 2, .level_irqs = 2);
+KVMBPF_DEVICE(steered, .compatible = "kvmbpf,steered", .regions = { KVMBPF_MMIO(0x2000) },
+	      .irqs = 2, .level_irqs = 2);
 
 KVMBPF_READ(struct kvmbpf_access *acc)
 {

@@ -2,8 +2,8 @@
 /* The steered device with other state: an update to it is refused. */
 #include <kvmbpf.bpf.h>
 
-KVMBPF_DEVICE(steered, .compatible = "kvmbpf,steered",
-	      .regions = { KVMBPF_MMIO(0x1000) }, .irqs = 2, .level_irqs = 2);
+KVMBPF_DEVICE(steered, .compatible = "kvmbpf,steered", .regions = { KVMBPF_MMIO(0x1000) },
+	      .irqs = 2, .level_irqs = 2);
 
 __u32 calls; /* was __u64 */
 

@@ -8,8 +8,10 @@ SEC("struct_ops/read_it") int read_it(__u64 *ctx)
 {
 	char *acc = (void *)ctx[0];
 
-	*(volatile __u64 *)(acc + __builtin_preserve_field_info(
-			    ((struct kvm_bpf_access *)0)->value, 0 /* byte offset */) + 4) = 1;
+	*(volatile __u64 *)(acc +
+			    __builtin_preserve_field_info(((struct kvm_bpf_access *)0)->value,
+							  0 /* byte offset */) +
+			    4) = 1;
 	return 0;
 }
 
