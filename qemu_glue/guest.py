@@ -30,7 +30,7 @@ class GuestConfig:
     """What a demo guest is made of.
 
     :param kernel: the guest's bzImage.
-    :param initramfs: made by `kvmbpf.guest.build_initramfs`.
+    :param initramfs: made by `kvmbpf.demo.guest_files.build_initramfs`.
     :param accel: QEMU's accelerator, ``kvm`` or ``tcg``.
     :param cpu: QEMU's CPU model; by `accel` when None.
     :param smp: number of vCPUs.

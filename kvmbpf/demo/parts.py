@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.compile import HEADERS, SHIPPED, compile_shipped, find_clang
+from kvmbpf.demo.guest_files import GUEST_INIT, build_initramfs, build_module
 from kvmbpf.errors import StateError
-from kvmbpf.guest import GUEST_INIT, build_initramfs, build_module
 from kvmbpf.lab import LabKernel
 from kvmbpf.lab.cache import build_lock, make_cache_folder
 

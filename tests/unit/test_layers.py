@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
         "firmware",
         "compile",
     },
-    {"fd", "ioctl", "cpio", "guest"},
+    {"fd", "ioctl"},
     {"kvm", "libbpf", "lab"},
     {"backends"},
     {"manager", "bench"},

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from kvmbpf.demo.guest_files import GUEST_INIT
 from kvmbpf.errors import VmmError
-from kvmbpf.guest import GUEST_INIT
 from qemu_glue.console import GuestConsole
 from qemu_glue.runtime import RuntimeDir
 

@@ -15,10 +15,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from kvmbpf.cpio import CpioEntry, write_cpio
+from kvmbpf.demo.cpio import CpioEntry, write_cpio
 from kvmbpf.errors import LabError
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _DRIVER = _ROOT / "guest_driver" / "kvmbpf_demo"
 _REGISTERS = _ROOT / "kvmbpf" / "devices" / "demo" / "demo_regs.h"
 _CONTROL = _ROOT / "guest_driver" / "control"
