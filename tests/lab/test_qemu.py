@@ -175,12 +175,13 @@ def await_it(manager: subprocess.Popen[bytes], condition: Callable[[], bool]) ->
         time.sleep(0.1)
 
 
-def test_a_killed_manager_is_replaced(
-    parts: Parts, placed: Placed, tmp_path: Path, store: Store
-) -> None:
-    """`kvmbpf run` dies by SIGKILL: the guest goes on, other managers take over."""
+@contextmanager
+def managed_guest(
+    parts: Parts, placed: Placed, folder: Path, store: Store
+) -> Iterator[tuple[subprocess.Popen[bytes], GuestConsole, int]]:
+    """Give a guest that `kvmbpf run` started: the manager, its console, QEMU's pid."""
     with RuntimeDir() as runtime:
-        qemu = ["qemu-system-x86_64", *config(parts, placed, tmp_path).arguments(runtime)]
+        qemu = ["qemu-system-x86_64", *config(parts, placed, folder).arguments(runtime)]
         table = qemu.index("-acpitable")
         del qemu[table : table + 2]  # run makes its own
         manager = subprocess.Popen(
@@ -194,25 +195,44 @@ def test_a_killed_manager_is_replaced(
                 await_it(manager, lambda: bool(list_devices(store)))
                 pid = list_devices(store)[0].record.pid
                 console.wait_ready(120)
-                manager.send_signal(signal.SIGKILL)
-                manager.wait()
-                driver = Driver(console)
-                driver.write("ring", 10)
-                (listed,) = json.loads(cli("list", "--json"))
-                assert (listed["vm"], listed["device"], listed["pid"]) == (VM, "demo", pid)
-                assert listed["attached"]
-                assert listed["state"]["doorbells"] == 10
-                assert "state kept: .bss" in cli("update", str(parts.v2))
-                assert driver.read("version") == "2"
-                assert driver.read("doorbells") == "10"
-                agree(driver, store)
-                assert f"detached demo from VM {VM}" in cli("detach", "demo")
-                assert driver.read("version") != "2"
+                yield manager, console, pid
         finally:
             manager.kill()
             manager.wait()
-            if pid:
+            if pid and Path(f"/proc/{pid}").exists():
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_run_stays_until_the_guest_ends(
+    parts: Parts, placed: Placed, tmp_path: Path, store: Store
+) -> None:
+    with managed_guest(parts, placed, tmp_path, store) as (manager, console, _):
+        Driver(console).write("ring", 10)
+        assert state(store, "irqs") == 10
+        console.post("poweroff -f")
+        assert manager.wait(60) == 0
+        assert list_devices(store) == []
+
+
+def test_a_killed_manager_is_replaced(
+    parts: Parts, placed: Placed, tmp_path: Path, store: Store
+) -> None:
+    """`kvmbpf run` dies by SIGKILL: the guest goes on, other managers take over."""
+    with managed_guest(parts, placed, tmp_path, store) as (manager, console, pid):
+        manager.send_signal(signal.SIGKILL)
+        manager.wait()
+        driver = Driver(console)
+        driver.write("ring", 10)
+        (listed,) = json.loads(cli("list", "--json"))
+        assert (listed["vm"], listed["device"], listed["pid"]) == (VM, "demo", pid)
+        assert listed["attached"]
+        assert listed["state"]["doorbells"] == 10
+        assert "state kept: .bss" in cli("update", str(parts.v2))
+        assert driver.read("version") == "2"
+        assert driver.read("doorbells") == "10"
+        agree(driver, store)
+        assert f"detached demo from VM {VM}" in cli("detach", "demo")
+        assert driver.read("version") != "2"
 
 
 def test_a_running_vm_is_attached_by_its_qmp_socket(
