@@ -81,17 +81,14 @@ def attach_command(
     The guest learns of the device by its firmware only: a VM that runs already
     needs a driver that knows where to look.
     """
-    if (pid is None) == (qmp is None):
-        raise click.UsageError("say which VM: either --pid or --qmp")
+    vmm = _the_vmm(pid, qmp)
     spec = read_device(path)
-    placed = place(spec, find_profile(machine), gpas or None, gsis or None)
-    if qmp is not None:
-        from qemu_glue.qmp import QmpSession
-
-        with QmpSession.connect(qmp) as session:
-            pid = session.peer_pid()
-    assert pid is not None  # noqa: S101 (one of both was given)
-    record = attach(Store(), path, placed, pid=pid, vm=_vm_name(vm, pid))
+    profile = find_profile(machine)
+    store = Store()
+    name = _vm_name(vm, vmm)
+    others = [found.record.placed() for found in list_devices(store) if found.record.vm == name]
+    placed = place(spec, profile, gpas or None, gsis or None, taken=others)
+    record = attach(store, path, placed, pid=vmm, vm=name)
     click.echo(f"attached to VM {record.vm} (pid {record.pid}): {_describe(record)}")
     click.echo(f"backend {record.backend}: KVM answers its accesses from now on")
 
@@ -162,6 +159,18 @@ def _as_json(store: Store, status: DeviceStatus) -> dict[str, object]:
             for name, value in state.items()
         },
     }
+
+
+def _the_vmm(pid: int | None, qmp: Path | None) -> int:
+    """Return the VMM's process id from the two ways to say it."""
+    if pid is not None and qmp is None:
+        return pid
+    if qmp is None or pid is not None:
+        raise click.UsageError("say which VM: either --pid or --qmp")
+    from qemu_glue.qmp import QmpSession
+
+    with QmpSession.connect(qmp) as session:
+        return session.peer_pid()
 
 
 def _vm_name(name: str | None, pid: int) -> str:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.spec import DeviceSpec
+from kvmbpf.placement import Placed
+from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
 
 SCHEMA = 1
 
@@ -81,6 +82,21 @@ class DeviceRecord:
     def attached(self, map_id: int) -> ObjectVersion | None:
         """Return the version whose map the link holds."""
         return next((v for v in self.versions if v.map_id == map_id), None)
+
+    def placed(self) -> Placed:
+        """Return the device's place, by which another one avoids it."""
+        spec = DeviceSpec(
+            name=self.device,
+            compatible=self.compatible,
+            version=self.state_version,
+            regions=tuple(
+                RegionSpec(index, Bus.MMIO, region.size, "", "")
+                for index, region in enumerate(self.regions)
+            ),
+            irqs=tuple(IrqSpec(index, Trigger(irq.trigger)) for index, irq in enumerate(self.irqs)),
+        )
+        gpas = tuple(region.gpa for region in self.regions)
+        return Placed(spec, gpas, tuple(irq.gsi for irq in self.irqs))
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values, with its schema's version."""
