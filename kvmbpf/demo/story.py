@@ -55,9 +55,10 @@ def require_equal(what: str, guest: int, host: int) -> None:
         raise StateError(f"{what}: the guest counted {guest}, the host {host}")
 
 
-def kvmbpf(*arguments: str) -> None:
+def kvmbpf(parts: Parts, *arguments: str) -> None:
     """Run the kvmbpf command in a process of its own, as a user would.
 
+    :param parts: the objects lie in their folder, where the command runs.
     :raise StateError: when it fails.
     """
     print(f"   $ kvmbpf {shlex.join(arguments)}", flush=True)
@@ -67,6 +68,7 @@ def kvmbpf(*arguments: str) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        cwd=parts.folder,
     )
     for line in done.stdout.splitlines():
         show(line)
@@ -138,7 +140,7 @@ def update_under_load(driver: Driver, parts: Parts) -> None:
     """Replace the program while the guest reads, and show that nothing was lost."""
     heading("version 2 is swapped in while the guest reads as fast as it can")
     job = driver.console.start(f"echo {FOREVER} > {driver.folder}/hammer")
-    kvmbpf("update", str(parts.v2))
+    kvmbpf(parts, "update", parts.v2.name)
     job.stop()
     seen = driver.numbers("hammer_result")
     show(" ".join(f"{key}={value}" for key, value in seen.items() if not key.endswith("_ns")))
@@ -159,10 +161,10 @@ def update_under_load(driver: Driver, parts: Parts) -> None:
     )
 
 
-def detach(driver: Driver, pid: int) -> None:
+def detach(driver: Driver, parts: Parts, pid: int) -> None:
     """Take the device away, and show that the next access reaches QEMU."""
     heading("the device is taken away")
-    kvmbpf("detach", "demo")
+    kvmbpf(parts, "detach", "demo")
     exits = vm_counter(pid, "mmio_exits")
     show(f"the guest reads the id: {driver.read('id')} (QEMU has nothing there)")
     left = vm_counter(pid, "mmio_exits") - exits
@@ -179,7 +181,7 @@ def tell(parts: Parts) -> None:
     store = Store()
     heading(f"the host: Linux {platform.release()}, patched; the guest: the same, in stock QEMU")
     heading("what the object says of itself")
-    kvmbpf("inspect", str(parts.v1))
+    kvmbpf(parts, "inspect", parts.v1.name)
 
     placed = place(read_device(parts.v1), Q35)
     with tempfile.TemporaryDirectory(prefix="kvmbpf-") as folder:
@@ -192,7 +194,7 @@ def tell(parts: Parts) -> None:
                 f"QEMU {version['major']}.{version['minor']}.{version['micro']} waits, stopped; "
                 "the device is attached from outside"
             )
-            kvmbpf("attach", str(parts.v1), "--pid", str(guest.pid), "--vm", VM)
+            kvmbpf(parts, "attach", parts.v1.name, "--pid", str(guest.pid), "--vm", VM)
             guest.boot()
             driver = Driver(guest.console)
             heading("the guest is up, and its driver found the device")
@@ -202,7 +204,7 @@ def tell(parts: Parts) -> None:
             count_on_both_sides(driver, guest.pid, store)
             update_under_load(driver, parts)
             compare_counts(driver, store)
-            detach(driver, guest.pid)
+            detach(driver, parts, guest.pid)
 
             heading("the end")
             status = guest.power_off()
