@@ -65,31 +65,15 @@ def attach(store: Store, path: Path, placed: Placed, *, pid: int, vm: str) -> De
                 raise StateError(
                     f"VM {vm} has a device {spec.name} already: update it, or detach it first"
                 )
-            if store.read(vm, other).pid != pid:
-                raise StateError(f"VM {vm} is process {store.read(vm, other).pid}, not {pid}")
+            if (owner := store.read(vm, other).pid) != pid:
+                raise StateError(f"VM {vm} is process {owner}, not {pid}: choose another name")
 
         borrowed = stack.enter_context(borrow_vm(pid))
         loaded = stack.enter_context(BpfObject.open(path))
         device = stack.enter_context(kernel.create_device(borrowed, placed))
         loaded.load()
 
-        record = DeviceRecord(
-            vm=vm,
-            device=spec.name,
-            pid=pid,
-            backend=kernel.NAME,
-            compatible=spec.compatible,
-            state_version=spec.version,
-            regions=tuple(
-                RegionRecord(gpa, region.size)
-                for region, gpa in zip(spec.regions, placed.regions, strict=True)
-            ),
-            irqs=tuple(
-                IrqRecord(gsi, irq.trigger.value)
-                for irq, gsi in zip(spec.irqs, placed.irqs, strict=True)
-            ),
-            versions=(_version(path, loaded),),
-        )
+        record = _record(placed, vm=vm, pid=pid, version=_version(path, loaded))
         pins = store.pins(vm, spec.name)
         try:
             pins.make()
@@ -118,10 +102,10 @@ def update(store: Store, path: Path, *, vm: str | None = None) -> tuple[DeviceRe
     store.sweep_all()
     vm = store.find(spec.name, vm)
     with store.lock(vm), contextlib.ExitStack() as stack:
+        pins = store.pins(vm, spec.name)
+        link = stack.enter_context(_open_link(pins))
         record = store.read(vm, spec.name)
         _check_same_device(record, path)
-        pins = store.pins(vm, spec.name)
-        link = stack.enter_context(_open_link(pins, record))
         loaded = stack.enter_context(BpfObject.open(path))
         carried = carry_over(loaded, pins.open_maps(stack))
         loaded.load()
@@ -150,8 +134,8 @@ def detach(store: Store, device: str, *, vm: str | None = None) -> DeviceRecord:
     store.sweep_all()
     vm = store.find(device, vm)
     with store.lock(vm):
-        record = store.read(vm, device)
-        with _open_link(store.pins(vm, device), record) as link:
+        with _open_link(store.pins(vm, device)) as link:
+            record = store.read(vm, device)
             link.detach()
         store.forget(vm, device)
         return record
@@ -186,16 +170,19 @@ def device_state(store: Store, vm: str, device: str) -> State:
 
 
 def _status(store: Store, vm: str, device: str) -> DeviceStatus:
-    record = store.read(vm, device)
-    with _open_link(store.pins(vm, device), record) as link:
+    with _open_link(store.pins(vm, device)) as link:
         info = link.info()
+    record = store.read(vm, device)
     return DeviceStatus(record, record.attached(info.map_id), not info.defunct)
 
 
-def _open_link(pins: DevicePins, record: DeviceRecord) -> BpfLink:
+def _open_link(pins: DevicePins) -> BpfLink:
     link = pins.open_link()
     if link is None:
-        raise _NotAttachedError(f"device {record.device} of VM {record.vm} is not attached")
+        directory = pins.directory
+        raise _NotAttachedError(
+            f"device {directory.name} of VM {directory.parent.name} is not attached any more"
+        )
     return link
 
 
@@ -209,6 +196,27 @@ def _check_same_device(record: DeviceRecord, path: Path) -> None:
             f"{path}: its state is version {spec.version}, "
             f"the attached device's is version {record.state_version}"
         )
+
+
+def _record(placed: Placed, *, vm: str, pid: int, version: ObjectVersion) -> DeviceRecord:
+    spec = placed.spec
+    return DeviceRecord(
+        vm=vm,
+        device=spec.name,
+        pid=pid,
+        backend=kernel.NAME,
+        compatible=spec.compatible,
+        state_version=spec.version,
+        regions=tuple(
+            RegionRecord(gpa, region.size)
+            for region, gpa in zip(spec.regions, placed.regions, strict=True)
+        ),
+        irqs=tuple(
+            IrqRecord(gsi, irq.trigger.value)
+            for irq, gsi in zip(spec.irqs, placed.irqs, strict=True)
+        ),
+        versions=(version,),
+    )
 
 
 def _version(path: Path, loaded: BpfObject) -> ObjectVersion:

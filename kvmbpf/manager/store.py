@@ -115,13 +115,18 @@ class Store:
         """
         self._make_run_dir(self.run_dir)
         path = self.run_dir / f"{check_name('VM', vm)}.lock"
-        with path.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StateError(
-                    f"VM {vm}: another kvmbpf is changing it just now; try again after it"
-                ) from error
+        with contextlib.ExitStack() as stack:
+            while True:
+                file = stack.enter_context(path.open("a"))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise StateError(
+                        f"VM {vm}: another kvmbpf is changing it just now; try again after it"
+                    ) from error
+                # A sweep may have removed the file after we had opened it.
+                if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                    break
             yield
 
     def vms(self) -> list[str]:
