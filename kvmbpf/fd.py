@@ -9,13 +9,12 @@ except into a system call.
 from __future__ import annotations
 
 import os
-from types import TracebackType
-from typing import Self
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError
 
 
-class OwnedFd:
+class OwnedFd(Closing):
     """Own one file descriptor: close it once, refuse its use afterwards.
 
     :param fd: an open descriptor (C ``int``); this object owns it from now on.
@@ -53,17 +52,6 @@ class OwnedFd:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._fd is None else str(self._fd)

@@ -16,9 +16,8 @@ import shlex
 import socket
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import VmmError
 
 _COMMAND_MAX = 2048  # bytes; a tty buffers 4096
@@ -27,7 +26,7 @@ _POLL_S = 0.1
 _TAIL_LINES = 4
 
 
-class GuestConsole:
+class GuestConsole(Closing):
     """The host's end of the guest's control port; a context manager.
 
     :param path: the port's UNIX socket, on which QEMU listens.
@@ -121,17 +120,6 @@ class GuestConsole:
     def close(self) -> None:
         """Let go of the port; closing twice is fine. The guest runs on."""
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _ask(self, command: str, timeout: float) -> tuple[str, int] | None:
         """Send a command; return its output and exit code, None after `timeout`."""

@@ -13,9 +13,8 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from kvmbpf.closing import Closing
 from qemu_glue.console import GuestConsole
 from qemu_glue.launch import QEMU_X86_64, QemuProcess
 from qemu_glue.qmp import QmpSession
@@ -77,7 +76,7 @@ def control_port(runtime: RuntimeDir) -> Path:
     return runtime.socket("control")
 
 
-class DemoGuest:
+class DemoGuest(Closing):
     """A demo guest's QEMU, QMP session and console; a context manager.
 
     Started stopped: attach devices to `pid`, then call `boot`. Leaving the
@@ -135,14 +134,3 @@ class DemoGuest:
     def close(self) -> None:
         """End QEMU and let go of everything; closing twice is fine."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

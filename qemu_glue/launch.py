@@ -13,9 +13,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError, VmmError
 from qemu_glue.qmp import QmpSession
 from qemu_glue.runtime import RuntimeDir
@@ -24,7 +23,7 @@ QEMU_X86_64 = "qemu-system-x86_64"
 _POLL_S = 0.01
 
 
-class QemuProcess:
+class QemuProcess(Closing):
     """One running QEMU; leaving its context ends it.
 
     :param arguments: the command line after the program's name, without -S
@@ -150,15 +149,8 @@ class QemuProcess:
         self._process.kill()
         return self._process.wait()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End QEMU; closing twice is fine."""
         self.terminate()
 
 

@@ -17,11 +17,11 @@ import struct
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError, VmmError
 
 _T = TypeVar("_T")
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 
 
-class QmpSession:
+class QmpSession(Closing):
     """One connection to a QEMU's QMP socket; a context manager.
 
     Made by `connect`. A method that talks to QEMU raises VmmError once QEMU
@@ -115,17 +115,6 @@ class QmpSession:
                 self._loop.run(self._client.disconnect())
         finally:
             self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         if self._closed:

@@ -12,15 +12,14 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import VmmError
 
 _SOCKET_PATH_MAX = 107  # sun_path, less its final NUL
 
 
-class RuntimeDir:
+class RuntimeDir(Closing):
     """A directory, mode 0700, for one VM's sockets and logs.
 
     :param path: the directory; made when it is not there, and kept. When None,
@@ -54,17 +53,6 @@ class RuntimeDir:
         """Remove the directory if it is a temporary one."""
         if self._temporary:
             shutil.rmtree(self.path, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _parent() -> str | None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import ctypes
 import enum
 import mmap
-from types import TracebackType
-from typing import Self
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import VmmError
 from kvmbpf.kvm import Kvm, Vm
 from kvmbpf.uapi import kvm as uapi
@@ -35,7 +34,7 @@ class Access(enum.Enum):
     READ = bytes.fromhex("66 8b 07 66 49 75 f9 e6 80")  # mov eax, [bx]
 
 
-class LoopGuest:
+class LoopGuest(Closing):
     """A VM with one vCPU that loops over an access.
 
     :param target: the guest physical address that it accesses, below 4 GiB.
@@ -82,14 +81,3 @@ class LoopGuest:
         """End the VM."""
         self.vcpu.close()
         self.vm.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

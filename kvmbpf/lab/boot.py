@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import LabError, StateError, UnsupportedError
 from kvmbpf.lab.accel import Accelerator, choose_accelerator
 from kvmbpf.lab.guest import (
@@ -72,7 +72,7 @@ class LabResult:
     boot_s: float
 
 
-class LabRun:
+class LabRun(Closing):
     """One boot of the lab with one command; a context manager that ends it.
 
     :param kernel: the kernel to boot.
@@ -226,14 +226,6 @@ class LabRun:
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _await_end(self) -> None:
         """Give QEMU time to end by itself, then end it: the result is there."""

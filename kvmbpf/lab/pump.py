@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from types import TracebackType
-from typing import Self
+
+from kvmbpf.closing import Closing
 
 _CHUNK = 1 << 16
 
 
-class Pump:
+class Pump(Closing):
     """Own a pipe, and carry what is written to it.
 
     :param target: descriptor to carry it to, which stays the caller's; None keeps
@@ -57,17 +57,6 @@ class Pump:
         if not self._thread.is_alive() and self._reader >= 0:
             os.close(self._reader)
             self._reader = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         gone = False

@@ -18,9 +18,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import BadFileError, StateError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf.lib import call_failed, libbpf
@@ -96,7 +96,7 @@ class BtfType:
     entries: tuple[tuple[int, ...], ...]
 
 
-class Btf:
+class Btf(Closing):
     """A set of types.
 
     :param handle: gives the ``struct btf *``; called on each use, so that it
@@ -151,17 +151,6 @@ class Btf:
         handle, self._handle = self._handle, None
         if handle is not None and self._owned:
             libbpf().btf__free(handle())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __len__(self) -> int:
         """Return the number of types, void and the base's included."""

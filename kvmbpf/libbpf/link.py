@@ -14,9 +14,8 @@ import errno
 import select
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import BadFileError, KernelCallError, StateError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf import pinning
@@ -45,7 +44,7 @@ class LinkInfo:
         return self.map_id == 0
 
 
-class BpfLink:
+class BpfLink(Closing):
     """A struct_ops link.
 
     :param fd: its descriptor; this object owns it from now on.
@@ -173,17 +172,6 @@ class BpfLink:
     def close(self) -> None:
         """Close the descriptor; detaches if nothing else holds the link. Twice is fine."""
         self._fd.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<BpfLink {self._fd!r}>"

@@ -8,16 +8,15 @@ loaded yet, its descriptor is libbpf's, and it ends with its object.
 
 from __future__ import annotations
 
-import builtins
 import ctypes
 import errno
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf import pinning
@@ -72,7 +71,7 @@ def map_info(fd: int) -> uapi.bpf_map_info:
     return info
 
 
-class BpfMap:
+class BpfMap(Closing):
     """A map in the kernel, by descriptor.
 
     :param fd: its descriptor; this object owns it from now on.
@@ -251,17 +250,6 @@ class BpfMap:
         owned, self._owned = self._owned, None
         if owned is not None:
             owned.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: builtins.type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<{self.__class__.__name__} {self.name}>"

@@ -15,9 +15,9 @@ import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeVar
 
+from kvmbpf.closing import Closing
 from kvmbpf.errors import (
     BadFileError,
     KernelCallError,
@@ -39,7 +39,7 @@ _KEPT_MESSAGES = 64
 _NOISE = ("failed to load object", "failed to open ")
 
 
-class BpfObject:
+class BpfObject(Closing):
     """An opened object file.
 
     :param path: the file.
@@ -211,17 +211,6 @@ class BpfObject:
         self._object = None
         with log.capture(self._messages):
             libbpf().bpf_object__close(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "loaded" if self._loaded else "open"

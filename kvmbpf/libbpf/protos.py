@@ -21,7 +21,7 @@ from typing import Any
 PrintFn = ctypes.CFUNCTYPE(c_int, c_int, c_void_p, c_void_p)
 
 
-class bpf_test_run_opts(ctypes.Structure):  # noqa: N801 (libbpf's name)
+class bpf_test_run_opts(ctypes.Structure):
     """``struct bpf_test_run_opts``."""
 
     _fields_ = (
@@ -43,7 +43,7 @@ class bpf_test_run_opts(ctypes.Structure):  # noqa: N801 (libbpf's name)
     )
 
 
-class bpf_link_update_opts(ctypes.Structure):  # noqa: N801 (libbpf's name)
+class bpf_link_update_opts(ctypes.Structure):
     """``struct bpf_link_update_opts``."""
 
     _fields_ = (

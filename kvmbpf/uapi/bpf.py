@@ -60,7 +60,7 @@ BTF_INT_SIGNED: Final = 1 << 0
 BTF_INT_BOOL: Final = 1 << 2
 
 
-class bpf_map_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
+class bpf_map_info(ctypes.Structure):
     """``struct bpf_map_info``."""
 
     _fields_ = (
@@ -83,7 +83,7 @@ class bpf_map_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
     )
 
 
-class bpf_link_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
+class bpf_link_info(ctypes.Structure):
     """``struct bpf_link_info``, with the union's ``struct_ops`` arm only.
 
     The union is aligned to 8 bytes and 48 bytes long in v6.12; the rest of it
@@ -100,7 +100,7 @@ class bpf_link_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
     )
 
 
-class bpf_btf_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
+class bpf_btf_info(ctypes.Structure):
     """``struct bpf_btf_info``."""
 
     _fields_ = (
@@ -113,7 +113,7 @@ class bpf_btf_info(ctypes.Structure):  # noqa: N801 (the kernel's name)
     )
 
 
-class btf_type(ctypes.Structure):  # noqa: N801 (the kernel's name)
+class btf_type(ctypes.Structure):
     """``struct btf_type``: the head of every type; what follows depends on the kind."""
 
     _fields_ = (

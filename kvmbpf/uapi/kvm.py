@@ -35,7 +35,7 @@ def _iowr(number: int, size: int) -> int:
     return _ioc(3, number, size)
 
 
-class kvm_userspace_memory_region(ctypes.Structure):  # noqa: N801
+class kvm_userspace_memory_region(ctypes.Structure):
     """Guest memory: a slot, its flags, gpa, size and userspace address."""
 
     _fields_ = (
@@ -47,7 +47,7 @@ class kvm_userspace_memory_region(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_create_device(ctypes.Structure):  # noqa: N801
+class kvm_create_device(ctypes.Structure):
     """A device to create: its type and flags in, its descriptor out."""
 
     _fields_ = (
@@ -57,7 +57,7 @@ class kvm_create_device(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_device_attr(ctypes.Structure):  # noqa: N801
+class kvm_device_attr(ctypes.Structure):
     """An attribute of a device: group, number, and where its value is."""
 
     _fields_ = (
@@ -68,7 +68,7 @@ class kvm_device_attr(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_ioeventfd(ctypes.Structure):  # noqa: N801
+class kvm_ioeventfd(ctypes.Structure):
     """An eventfd that a guest's write signals."""
 
     _fields_ = (
@@ -81,7 +81,7 @@ class kvm_ioeventfd(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_bpf_region(ctypes.Structure):  # noqa: N801
+class kvm_bpf_region(ctypes.Structure):
     """A region of a BPF device: bus, base (gpa) and size in bytes."""
 
     _fields_ = (
@@ -93,7 +93,7 @@ class kvm_bpf_region(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_bpf_irq(ctypes.Structure):  # noqa: N801
+class kvm_bpf_irq(ctypes.Structure):
     """An interrupt of a BPF device: its gsi and trigger."""
 
     _fields_ = (
@@ -103,7 +103,7 @@ class kvm_bpf_irq(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_pic_state(ctypes.Structure):  # noqa: N801
+class kvm_pic_state(ctypes.Structure):
     """An 8259 of an x86 VM; bit i of a field is line i."""
 
     _fields_ = tuple(
@@ -116,13 +116,13 @@ class kvm_pic_state(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_irqchip_state(ctypes.Union):  # noqa: N801
+class kvm_irqchip_state(ctypes.Union):
     """The part of kvm_irqchip that depends on the chip."""
 
     _fields_ = (("dummy", ctypes.c_uint8 * 512), ("pic", kvm_pic_state))
 
 
-class kvm_irqchip(ctypes.Structure):  # noqa: N801
+class kvm_irqchip(ctypes.Structure):
     """An interrupt controller of an x86 VM."""
 
     _fields_ = (
@@ -132,7 +132,7 @@ class kvm_irqchip(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_regs(ctypes.Structure):  # noqa: N801
+class kvm_regs(ctypes.Structure):
     """General registers of an x86 vCPU."""
 
     _fields_ = tuple(
@@ -145,7 +145,7 @@ class kvm_regs(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_segment(ctypes.Structure):  # noqa: N801
+class kvm_segment(ctypes.Structure):
     """A segment register of an x86 vCPU."""
 
     _fields_ = (
@@ -159,7 +159,7 @@ class kvm_segment(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_dtable(ctypes.Structure):  # noqa: N801
+class kvm_dtable(ctypes.Structure):
     """A descriptor table register of an x86 vCPU."""
 
     _fields_ = (
@@ -169,7 +169,7 @@ class kvm_dtable(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_sregs(ctypes.Structure):  # noqa: N801
+class kvm_sregs(ctypes.Structure):
     """Special registers of an x86 vCPU."""
 
     _fields_ = (
@@ -185,7 +185,7 @@ class kvm_sregs(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_run_mmio(ctypes.Structure):  # noqa: N801
+class kvm_run_mmio(ctypes.Structure):
     """The exit of an MMIO access, `kvm_run.mmio`."""
 
     _fields_ = (
@@ -196,7 +196,7 @@ class kvm_run_mmio(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_run_io(ctypes.Structure):  # noqa: N801
+class kvm_run_io(ctypes.Structure):
     """The exit of a port access, `kvm_run.io`."""
 
     _fields_ = (
@@ -208,7 +208,7 @@ class kvm_run_io(ctypes.Structure):  # noqa: N801
     )
 
 
-class kvm_run_exit(ctypes.Union):  # noqa: N801
+class kvm_run_exit(ctypes.Union):
     """The part of kvm_run that depends on the exit's reason."""
 
     _fields_ = (
@@ -218,7 +218,7 @@ class kvm_run_exit(ctypes.Union):  # noqa: N801
     )
 
 
-class kvm_run(ctypes.Structure):  # noqa: N801
+class kvm_run(ctypes.Structure):
     """What a vCPU shares with its thread, up to the exit's details."""
 
     _anonymous_ = ("exit",)

@@ -11,14 +11,13 @@ import multiprocessing
 import os
 import signal
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self
 
 from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
+from kvmbpf.closing import Closing
 from tests.lab.steered import GPA
 
 
-class BareVmm:
+class BareVmm(Closing):
     """A VMM process; leaving the context ends it."""
 
     def __init__(self) -> None:
@@ -51,15 +50,7 @@ class BareVmm:
         os.kill(self.pid, signal.SIGKILL)
         self._process.join()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         if self._process.is_alive():
             self.kill()
         self._pipe.close()
