@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {
         "__init__",
         "errors",
+        "closing",
         "uapi",
         "spec",
         "elffile",
