@@ -23,7 +23,14 @@ _COMPLAINT = re.compile(
     re.VERBOSE,
 )
 
+# What the lab's init writes to the log: of a program that this machine lacks, say.
+_NOT_THE_KERNELS = re.compile(r"\bvirtme-(ng-)?init: ")
+
 
 def kernel_complaints(text: str) -> list[str]:
     """Return the lines of a kernel log that report a bug, a warning or a lock-up."""
-    return [line for line in text.splitlines() if _COMPLAINT.search(line)]
+    return [
+        line
+        for line in text.splitlines()
+        if _COMPLAINT.search(line) and not _NOT_THE_KERNELS.search(line)
+    ]

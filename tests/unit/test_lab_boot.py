@@ -133,6 +133,7 @@ GOOD = [
     "[    0.1] Warning: unable to open an initial console.",
     "[    0.2] x86/cpu: SGX disabled by BIOS.",
     "[    0.3] kvm: Nested Virtualization enabled",
+    '[    2.0] virtme-ng-init: WARNING: failed to run: "systemd-tmpfiles" --create',
 ]
 
 
