@@ -85,7 +85,7 @@ class Driver:
 
     def __init__(self, console: GuestConsole) -> None:
         self.console = console
-        found = self.console.run(f"cd {_DRIVER} && ls -d */id || true").split()
+        found = self.console.run(f"cd {_DRIVER} && ls -d */id 2>/dev/null || true").split()
         if len(found) != 1:
             raise StateError(f"the guest's driver is bound to {len(found)} devices, not 1")
         self.device = found[0].removesuffix("/id")

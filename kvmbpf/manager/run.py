@@ -8,6 +8,7 @@ this process is killed the guest and its devices go on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from kvmbpf.manager.devices import attach
 from kvmbpf.manager.record import DeviceRecord
 from kvmbpf.manager.store import Store, check_name
 from kvmbpf.placement import Firmware, MachineProfile, Placed
+from qemu_glue.dtb import loadable_dtb
 from qemu_glue.launch import QemuProcess
 from qemu_glue.runtime import RuntimeDir
 
@@ -42,7 +44,8 @@ def run(
     :raise VmmError: when QEMU does not start.
     """
     with RuntimeDir() as runtime:
-        arguments = [*command[1:], *firmware_arguments(devices, profile, runtime.path)]
+        told = firmware_arguments(devices, profile, runtime.path, _kernel_of(command))
+        arguments = [*command[1:], *told]
         with QemuProcess(arguments, runtime, program=command[0], inherit_stdio=True) as qemu:
             name = check_name("VM", vm or f"pid{qemu.pid}")
             with qemu.connect() as qmp:
@@ -55,12 +58,17 @@ def run(
 
 
 def firmware_arguments(
-    devices: Sequence[tuple[Path, Placed]], profile: MachineProfile, directory: Path
+    devices: Sequence[tuple[Path, Placed]],
+    profile: MachineProfile,
+    directory: Path,
+    kernel: Path | None,
 ) -> list[str]:
     """Write what tells the guest of the devices; return QEMU's arguments for it.
 
     :param directory: where the file goes.
-    :raise PlacementError: when the machine cannot tell of a device's interrupts.
+    :param kernel: the guest's, if QEMU is given one.
+    :raise PlacementError: when the machine cannot tell of a device's interrupts,
+        or of any device without a kernel.
     """
     placed = [device for _, device in devices]
     if profile.firmware is Firmware.ACPI:
@@ -73,6 +81,18 @@ def firmware_arguments(
                 f"device {device.spec.name} has interrupts, of which stock QEMU's "
                 f"{profile.name} cannot tell the guest: use q35"
             )
+    if kernel is None:
+        raise PlacementError(
+            f"stock QEMU's {profile.name} tells a guest of devices only together with -kernel"
+        )
     tree = directory / "devices.dtb"
-    tree.write_bytes(to_dtb(placed))
+    tree.write_bytes(loadable_dtb(to_dtb(placed), kernel))
     return ["-dtb", str(tree)]
+
+
+def _kernel_of(command: Sequence[str]) -> Path | None:
+    """Return the kernel that a QEMU command line names."""
+    for option, value in itertools.pairwise(command):
+        if option in ("-kernel", "--kernel"):
+            return Path(value)
+    return None

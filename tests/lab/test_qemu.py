@@ -26,6 +26,7 @@ from kvmbpf.manager import Store, attach, detach, device_state, list_devices, up
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Q35, Placed, place
 from qemu_glue.console import GuestConsole
+from qemu_glue.dtb import loadable_dtb
 from qemu_glue.guest import DemoGuest, GuestConfig, control_port
 from qemu_glue.runtime import RuntimeDir
 from tests.lab.leaks import assert_nothing_leaked
@@ -136,8 +137,9 @@ def test_a_device_tree_tells_the_guest_as_well(
     parts: Parts, placed: Placed, tmp_path: Path, store: Store
 ) -> None:
     tree = tmp_path / "devices.dtb"
-    tree.write_bytes(to_dtb([placed]))
-    guest_config = GuestConfig(require_kernel().bzimage, parts.initramfs, extra=["-dtb", str(tree)])
+    kernel = require_kernel().bzimage
+    tree.write_bytes(loadable_dtb(to_dtb([placed]), kernel))
+    guest_config = GuestConfig(kernel, parts.initramfs, extra=["-dtb", str(tree)])
     with DemoGuest(guest_config) as guest:
         attach(store, parts.v1, placed, pid=guest.pid, vm=VM)
         guest.boot()
