@@ -51,16 +51,8 @@ def attach(device: KvmDevice, spec: DeviceSpec, loaded: BpfObject) -> BpfLink:
     return ops.attach()
 
 
-def replace(link: BpfLink, spec: DeviceSpec, loaded: BpfObject) -> None:
-    """Put a loaded object's programs in the place of the attached ones.
-
-    :raise StateError: when the link is defunct: the VM has gone.
-    """
-    link.update(prepare_replacement(spec, loaded).map)
-
-
 def prepare_replacement(spec: DeviceSpec, loaded: BpfObject) -> StructOps:
-    """Get a loaded object's programs ready to replace others, without a device."""
+    """Get a loaded object's programs ready for `BpfLink.update`, without a device."""
     ops = StructOps(loaded.map(OPS_MAP))
     ops.prepare(_programs(spec, loaded), device_fd=0)
     return ops

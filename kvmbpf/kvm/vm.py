@@ -8,6 +8,8 @@ devices only: KVM refuses the rest with EIO.
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import os
 
 from kvmbpf.errors import KernelCallError, UnsupportedError
 from kvmbpf.fd import OwnedFd
@@ -87,7 +89,11 @@ class Vm(OwnedFd):
                 needed="a kernel with the series of kernel_patches/",
                 mend="boot such a kernel, or try `kvmbpf lab run -- COMMAND`",
             )
-        return KvmDevice(self._create_device(uapi.KVM_DEV_TYPE_BPF, 0), "BPF device")
+        fd = self._create_device(uapi.KVM_DEV_TYPE_BPF, 0)
+        if fd == 0:  # struct kvm_bpf_ops takes 0 for none
+            fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+            os.close(0)
+        return KvmDevice(fd, "BPF device")
 
     def _create_device(self, device_type: int, flags: int) -> int:
         argument = uapi.kvm_create_device(device_type, 0, flags)

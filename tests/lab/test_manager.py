@@ -182,6 +182,17 @@ def in_a_process_killed_after(delay_s: float, action: Callable[[], object]) -> b
     return os.WIFEXITED(status)
 
 
+def test_a_manager_without_standard_input_attaches(store: Store, vmm: BareVmm) -> None:
+    """The device's descriptor is then the first free one: 0."""
+
+    def attach_without_input() -> None:
+        os.close(0)
+        attach_steered(store, vmm)
+
+    assert in_a_process_killed_after(5, attach_without_input)
+    assert vmm.reads() == 0
+
+
 def test_a_manager_killed_in_attach_leaves_all_or_nothing(store: Store, vmm: BareVmm) -> None:
     draw = random.Random(SEED)  # noqa: S311
     print(f"seed {SEED}")
