@@ -8,6 +8,7 @@ and the initramfs with it. They are remade when any of their sources change.
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def make_parts(kernel: LabKernel) -> Parts:
     """
     folder = make_cache_folder() / "parts" / _key(kernel)
     parts = Parts(folder)
-    with build_lock(lambda: None):
+    with build_lock(_say_waiting, "parts.lock"):
         if (folder / _STAMP).exists():
             return parts
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,6 +70,10 @@ def make_parts(kernel: LabKernel) -> Parts:
         build_initramfs(parts.initramfs, [module])
         (folder / _STAMP).touch()
     return parts
+
+
+def _say_waiting() -> None:
+    print("waiting for another process to make the demo guest's parts", file=sys.stderr)
 
 
 def given_parts(folder: str | None) -> Parts:

@@ -35,13 +35,14 @@ def make_cache_folder() -> Path:
 
 
 @contextmanager
-def build_lock(on_wait: Callable[[], None]) -> Iterator[None]:
+def build_lock(on_wait: Callable[[], None], name: str = "lock") -> Iterator[None]:
     """Hold the lock under which kernels are built; the kernel drops it if we die.
 
     :param on_wait: called once when another process holds it.
+    :param name: of the lock's file; another for what is not a kernel.
     :raise LabError: when the lock file cannot be opened.
     """
-    path = make_cache_folder() / "lock"
+    path = make_cache_folder() / name
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
