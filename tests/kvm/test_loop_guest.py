@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -58,13 +59,13 @@ def test_a_kernel_without_the_device_is_said_so() -> None:
 
 
 def test_descriptors_are_closed_once_and_none_is_left() -> None:
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = len(list(Path("/proc/self/fd").iterdir()))
     guest = LoopGuest(GPA)
     guest.close()
     guest.close()
     with pytest.raises(StateError):
         guest.vm.create_bpf_device()
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_kvm_that_is_not_there_is_an_error() -> None:

@@ -222,9 +222,9 @@ def test_cycles_leave_no_descriptor_and_no_bus_slot() -> None:
     with steered() as device:
         device.link.detach()
         with prepared("steered_v2", device.device.fileno()) as ops:
-            before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+            before = len(list(Path("/proc/self/fd").iterdir()))
             for _ in range(1100):
                 ops.attach().close()
-            assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+            assert len(list(Path("/proc/self/fd").iterdir())) == before
             with ops.attach():
                 assert not reaches_vmm(device.guest)
