@@ -14,20 +14,34 @@ from kvmbpf.fd import OwnedFd
 from kvmbpf.ioctl import ioctl_struct
 from kvmbpf.uapi import kvm as uapi
 
+# What the groups are called in messages.
+_GROUPS = {
+    uapi.KVM_DEV_BPF_REGION: "region",
+    uapi.KVM_DEV_BPF_IRQ: "irq",
+    uapi.KVM_DEV_BPF_LIMITS: "limits",
+    uapi.KVM_DEV_BPF_INFO: "info",
+    uapi.KVM_DEV_BPF_RESET: "reset",
+    uapi.KVM_DEV_BPF_STATS: "stats",
+    uapi.KVM_DEV_BPF_STATS_ENABLE: "stats enable",
+}
+
 
 class KvmDevice(OwnedFd):
     """Own a descriptor of a device of type KVM_DEV_TYPE_BPF."""
 
-    def set_region(self, index: int, gpa: int, size: int) -> None:
-        """Say where a region is on the MMIO bus.
+    def set_region(
+        self, index: int, base: int, size: int, *, bus: int = uapi.KVM_BPF_BUS_MMIO
+    ) -> None:
+        """Say where a region is.
 
         :param index: the region's, from 0.
-        :param gpa: guest physical address in bytes.
+        :param base: guest physical address in bytes, or the first port.
         :param size: in bytes.
+        :param bus: the bus that it is on (KVM_BPF_BUS_*).
         :raise KernelCallError: EEXIST when it is set or overlaps another one,
             EBUSY when a program is attached, EINVAL, ENXIO.
         """
-        region = uapi.kvm_bpf_region(uapi.KVM_BPF_BUS_MMIO, 0, gpa, size)
+        region = uapi.kvm_bpf_region(bus, 0, base, size)
         self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_REGION, index, region)
 
     def region(self, index: int) -> uapi.kvm_bpf_region:
@@ -60,6 +74,58 @@ class KvmDevice(OwnedFd):
         self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_IRQ, index, irq)
         return irq
 
+    def set_limits(self, *, max_faults: int = uapi.KVM_BPF_NO_LIMIT, max_run_ns: int = 0) -> None:
+        """Say what the programs may cost before they are ejected.
+
+        :param max_faults: how many faults are allowed (``__u32``);
+            KVM_BPF_NO_LIMIT for any number.
+        :param max_run_ns: each such time in ns that one callback takes is a
+            fault; 0 does not time callbacks.
+        :raise KernelCallError: ENXIO when the kernel's series has no limits.
+        """
+        limits = uapi.kvm_bpf_limits(max_faults, 0, max_run_ns)
+        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_LIMITS, 0, limits)
+
+    def limits(self) -> uapi.kvm_bpf_limits:
+        """Return the limits that hold."""
+        limits = uapi.kvm_bpf_limits()
+        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_LIMITS, 0, limits)
+        return limits
+
+    def info(self) -> uapi.kvm_bpf_info:
+        """Return what the device is, whether it works, and its last fault."""
+        info = uapi.kvm_bpf_info()
+        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_INFO, 0, info)
+        return info
+
+    def reset(self) -> None:
+        """Reset the device, as its guest is: lower its interrupts, run its ``reset``.
+
+        :raise KernelCallError: ENODEV when no programs are attached or they were
+            ejected, EOPNOTSUPP when they have no ``reset``, or what it returned.
+        """
+        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_RESET, 0, None)
+
+    def enable_stats(self, on: bool) -> None:
+        """Count and time accesses from now on, or stop that; what was counted stays."""
+        value = ctypes.c_uint32(on)
+        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_STATS_ENABLE, 0, value)
+
+    def stats_enabled(self) -> bool:
+        """Tell whether accesses are counted and timed."""
+        value = ctypes.c_uint32()
+        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_STATS_ENABLE, 0, value)
+        return bool(value.value)
+
+    def stats(self, index: int) -> uapi.kvm_bpf_stats:
+        """Return the counts of a region.
+
+        :raise KernelCallError: ENOENT when the region is not set, ENXIO.
+        """
+        stats = uapi.kvm_bpf_stats()
+        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_STATS, index, stats)
+        return stats
+
     def has_attr(self, group: int, index: int) -> bool:
         """Tell whether an attribute exists (KVM_DEV_BPF_*, index)."""
         try:
@@ -71,12 +137,15 @@ class KvmDevice(OwnedFd):
         return True
 
     def _attr(
-        self, request: int, verb: str, group: int, index: int, value: ctypes.Structure | None
+        self,
+        request: int,
+        verb: str,
+        group: int,
+        index: int,
+        value: ctypes.Structure | ctypes.c_uint32 | None,
     ) -> None:
         address = 0 if value is None else ctypes.addressof(value)
-        name = {uapi.KVM_DEV_BPF_REGION: "region", uapi.KVM_DEV_BPF_IRQ: "irq"}.get(
-            group, f"group {group}"
-        )
+        name = _GROUPS.get(group, f"group {group}")
         ioctl_struct(
             self,
             request,

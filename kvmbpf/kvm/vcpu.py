@@ -60,7 +60,19 @@ class Vcpu(OwnedFd):
         :raise KernelCallError: EINTR when a signal came, and others.
         """
         ioctl_value(self, uapi.KVM_RUN, 0, "ioctl(KVM_RUN)")
+        return self.exit_reason()
+
+    def exit_reason(self) -> int:
+        """Return the reason of the last exit (KVM_EXIT_*)."""
         return int(self._state.exit_reason)
+
+    def shared_address(self) -> int:
+        """Return where its ``struct kvm_run`` is in this process, until it is closed."""
+        return ctypes.addressof(self._state)
+
+    def io(self) -> uapi.kvm_run_io:
+        """Return the access that made the last exit, if that was KVM_EXIT_IO."""
+        return uapi.kvm_run_io.from_buffer_copy(self._state.io)
 
     def mmio(self) -> uapi.kvm_run_mmio:
         """Return the access that made the last exit, if that was KVM_EXIT_MMIO."""

@@ -58,13 +58,17 @@ class Vm(OwnedFd):
         fd = ioctl_value(self, uapi.KVM_CREATE_VCPU, index, f"ioctl(KVM_CREATE_VCPU, {index})")
         return Vcpu(fd, f"vCPU {index}", mmap_bytes)
 
-    def ioeventfd(self, gpa: int, length: int, event: OwnedFd) -> None:
-        """Have a write at a guest physical address signal an eventfd.
+    def ioeventfd(self, address: int, length: int, event: OwnedFd, *, pio: bool = False) -> None:
+        """Have a guest's write to an address signal an eventfd.
 
+        :param address: guest physical address in bytes, or the port.
         :param length: the write's width in bytes; 0 is any.
+        :param pio: it is a port.
         """
-        argument = uapi.kvm_ioeventfd(0, gpa, length, event.fileno(), 0)
-        ioctl_struct(self, uapi.KVM_IOEVENTFD, argument, f"ioctl(KVM_IOEVENTFD, {gpa:#x})")
+        flags = uapi.KVM_IOEVENTFD_FLAG_PIO if pio else 0
+        argument = uapi.kvm_ioeventfd(0, address, length, event.fileno(), flags)
+        name = f"port {address:#x}" if pio else f"{address:#x}"
+        ioctl_struct(self, uapi.KVM_IOEVENTFD, argument, f"ioctl(KVM_IOEVENTFD, {name})")
 
     def has_device_type(self, device_type: int) -> bool:
         """Tell whether KVM_CREATE_DEVICE would know a type (KVM_DEV_TYPE_*)."""

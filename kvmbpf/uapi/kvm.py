@@ -82,7 +82,7 @@ class kvm_ioeventfd(ctypes.Structure):
 
 
 class kvm_bpf_region(ctypes.Structure):
-    """A region of a BPF device: bus, base (gpa) and size in bytes."""
+    """A region of a BPF device: bus, base (gpa or port) and size in bytes."""
 
     _fields_ = (
         ("bus", ctypes.c_uint32),
@@ -100,6 +100,65 @@ class kvm_bpf_irq(ctypes.Structure):
         ("gsi", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("pad", ctypes.c_uint64),
+    )
+
+
+class kvm_bpf_limits(ctypes.Structure):
+    """What a BPF device's programs may cost before they are ejected; times in ns."""
+
+    _fields_ = (
+        ("max_faults", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("max_run_ns", ctypes.c_uint64),
+        ("pad", ctypes.c_uint64 * 2),
+    )
+
+
+class kvm_bpf_fault(ctypes.Structure):
+    """A fault of a BPF device: when, why, and at which access; times in ns."""
+
+    _fields_ = (
+        ("time_ns", ctypes.c_uint64),
+        ("run_ns", ctypes.c_uint64),
+        ("offset", ctypes.c_uint64),
+        ("reason", ctypes.c_uint32),
+        ("error", ctypes.c_int32),
+        ("region", ctypes.c_uint32),
+        ("len", ctypes.c_uint32),
+        ("vcpu_id", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+class kvm_bpf_info(ctypes.Structure):
+    """What a BPF device is and how it fares; regions and irqs are bitmaps."""
+
+    _fields_ = (
+        ("id", ctypes.c_uint64),
+        ("state", ctypes.c_uint32),
+        ("link_id", ctypes.c_uint32),
+        ("regions", ctypes.c_uint32),
+        ("irqs", ctypes.c_uint32),
+        ("asserted", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("replaced", ctypes.c_uint64),
+        ("faults", ctypes.c_uint64),
+        ("last_fault", kvm_bpf_fault),
+        ("pad", ctypes.c_uint64 * 4),
+    )
+
+
+class kvm_bpf_stats(ctypes.Structure):
+    """The accesses to a region of a BPF device; times in ns."""
+
+    _fields_ = (
+        ("reads", ctypes.c_uint64),
+        ("writes", ctypes.c_uint64),
+        ("ns", ctypes.c_uint64),
+        ("max_ns", ctypes.c_uint64),
+        ("declines", ctypes.c_uint64),
+        ("faults", ctypes.c_uint64),
+        ("pad", ctypes.c_uint64 * 2),
     )
 
 
@@ -259,6 +318,7 @@ KVM_API_VERSION = 12
 KVM_CREATE_DEVICE_TEST = 1
 KVM_DEV_TYPE_VFIO = 4
 KVM_IRQCHIP_PIC_MASTER = 0
+KVM_IOEVENTFD_FLAG_PIO = 2
 KVM_EXIT_IO = 2
 KVM_EXIT_HLT = 5
 KVM_EXIT_MMIO = 6
@@ -269,6 +329,18 @@ KVM_DEV_TYPE_BPF = 12
 KVM_DEV_BPF_REGION = 1
 KVM_DEV_BPF_NR_REGIONS = 8
 KVM_BPF_BUS_MMIO = 0
+KVM_BPF_BUS_PIO = 1
 KVM_DEV_BPF_IRQ = 2
 KVM_DEV_BPF_NR_IRQS = 32
 KVM_BPF_IRQ_LEVEL = 1
+KVM_DEV_BPF_LIMITS = 3
+KVM_BPF_NO_LIMIT = 0xFFFFFFFF
+KVM_DEV_BPF_INFO = 4
+KVM_BPF_FAULT_ERROR = 1
+KVM_BPF_FAULT_SLOW = 2
+KVM_BPF_FAULT_WRITE = 1
+KVM_BPF_STATE_ATTACHED = 1
+KVM_BPF_STATE_EJECTED = 2
+KVM_DEV_BPF_RESET = 5
+KVM_DEV_BPF_STATS = 6
+KVM_DEV_BPF_STATS_ENABLE = 7

@@ -60,7 +60,7 @@ def test_every_region_index_up_to_the_last_works(device: KvmDevice) -> None:
 @pytest.mark.parametrize(
     ("region", "number"),
     [
-        (uapi.kvm_bpf_region(1, 0, 0x1000, 0x1000), errno.EINVAL),
+        (uapi.kvm_bpf_region(2, 0, 0x1000, 0x1000), errno.EINVAL),
         (uapi.kvm_bpf_region(0, 1, 0x1000, 0x1000), errno.EINVAL),
         (uapi.kvm_bpf_region(0, 0, 0x1000, 0), errno.EINVAL),
         (uapi.kvm_bpf_region(0, 0, 0x1000, 1 << 31), errno.EINVAL),
@@ -112,7 +112,17 @@ def test_has_attr_tells_what_set_and_get_know(device: KvmDevice) -> None:
     assert device.has_attr(uapi.KVM_DEV_BPF_IRQ, 31)
     assert not device.has_attr(uapi.KVM_DEV_BPF_IRQ, 32)
     assert not device.has_attr(0, 0)
-    assert not device.has_attr(3, 0)
+    for group in (
+        uapi.KVM_DEV_BPF_LIMITS,
+        uapi.KVM_DEV_BPF_INFO,
+        uapi.KVM_DEV_BPF_RESET,
+        uapi.KVM_DEV_BPF_STATS_ENABLE,
+    ):
+        assert device.has_attr(group, 0)
+        assert not device.has_attr(group, 1)
+    assert device.has_attr(uapi.KVM_DEV_BPF_STATS, 7)
+    assert not device.has_attr(uapi.KVM_DEV_BPF_STATS, 8)
+    assert not device.has_attr(8, 0)
 
 
 def test_an_irq_needs_an_interrupt_controller_in_the_kernel(vm: Vm, device: KvmDevice) -> None:
