@@ -16,7 +16,7 @@ from kvmbpf.compile import HEADERS, SHIPPED, compile_shipped, find_clang
 from kvmbpf.demo.guest_files import GUEST_INIT, build_initramfs, build_module
 from kvmbpf.errors import StateError
 from kvmbpf.lab import LabKernel
-from kvmbpf.lab.cache import build_lock, make_cache_folder
+from kvmbpf.lab.cache import build_lock, in_use, parts_folder
 
 PARTS_VARIABLE = "KVMBPF_DEMO_PARTS"
 _STAMP = "complete"
@@ -58,9 +58,9 @@ def make_parts(kernel: LabKernel) -> Parts:
     :param kernel: the guest's kernel: the lab's own.
     :raise KvmBpfError: when a compiler is missing, or something does not build.
     """
-    folder = make_cache_folder() / "parts" / _key(kernel)
+    folder = parts_folder() / _key(kernel)
     parts = Parts(folder)
-    with build_lock(_say_waiting, "parts.lock"):
+    with build_lock(_say_waiting, "parts.lock"), in_use(kernel.folder):
         if (folder / _STAMP).exists():
             return parts
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

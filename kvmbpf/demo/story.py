@@ -187,7 +187,10 @@ def tell(parts: Parts) -> None:
     with tempfile.TemporaryDirectory(prefix="kvmbpf-") as folder:
         table = Path(folder) / "ssdt.aml"
         table.write_bytes(to_ssdt([placed]))
-        config = GuestConfig(require_kernel().bzimage, parts.initramfs, acpi_tables=[table])
+        kernel = require_kernel()
+        config = GuestConfig(
+            kernel.bzimage, parts.initramfs, acpi_tables=[table], memory_mib=kernel.guest_mib
+        )
         with DemoGuest(config) as guest:
             version = guest.qmp.execute("query-version")["qemu"]
             heading(

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Self
 from kvmbpf.closing import Closing
 from kvmbpf.errors import LabError, StateError, UnsupportedError
 from kvmbpf.lab.accel import Accelerator, choose_accelerator
+from kvmbpf.lab.cache import in_use
 from kvmbpf.lab.guest import (
     DMESG,
     ERR_PORT,
@@ -35,16 +36,14 @@ from kvmbpf.lab.guest import (
     RW_TAG,
     STARTED,
     STATUS,
+    TTY_PORT,
     guest_script,
 )
-from kvmbpf.lab.kernel import LAB_KERNEL_VARIABLE, LabKernel
+from kvmbpf.lab.kernel import LAB_DEBUG_VARIABLE, LAB_KERNEL_VARIABLE, LabKernel, read_kernel
 from kvmbpf.lab.klog import kernel_complaints
 from kvmbpf.lab.pump import Pump
 
 IN_LAB_VARIABLE = "KVMBPF_IN_LAB"
-BOOT_TIMEOUT_S = 180.0
-# From the command's end to QEMU's: power-off under TCG takes a second.
-END_TIMEOUT_S = 30.0
 _POLL_S = 0.05
 # Each process of the chain down to QEMU dies with the one above it, so that no
 # lab outlives a manager that was killed.
@@ -54,6 +53,31 @@ _OVERLAID = ("/etc", "/home", "/root", "/srv", "/tmp", "/var")  # noqa: S108  a 
 # The root is read-only, so nothing is lost by caching it as a local disk:
 # a third of the time to import pytest.
 _ROOT_FLAGS = "version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a lab is given unless its user says otherwise.
+
+    :param memory: as QEMU's ``-m`` takes it.
+    :param boot_timeout_s: from the start of QEMU to that of the command, in seconds.
+    :param end_timeout_s: from the command's end to QEMU's, in seconds.
+    """
+
+    memory: str
+    boot_timeout_s: float
+    end_timeout_s: float
+
+
+# Under TCG the plain kernel boots in some 10 s and powers off in one; the debug
+# kernel takes several times as long, and an eighth of its memory for KASAN.
+PLAIN = Allowance("3G", 180.0, 30.0)
+DEBUG = Allowance("4G", 600.0, 120.0)
+
+
+def allowance(debug: bool) -> Allowance:
+    """Return what a lab of the plain or the debug kernel is given."""
+    return DEBUG if debug else PLAIN
 
 
 @dataclass(frozen=True)
@@ -82,10 +106,14 @@ class LabRun(Closing):
     :param icount: count instructions: one CPU, and one guest nanosecond is one
         executed instruction.
     :param cpus: the lab's CPUs (one under icount).
-    :param memory: its memory, as QEMU's ``-m`` takes it.
+    :param memory: its memory, as QEMU's ``-m`` takes it; by default what its kernel needs.
+    :param boot_timeout_s: the longest that it may take to boot, in seconds; by
+        default what its kernel needs.
     :param stdout: descriptor that gets the command's output; stays the caller's.
     :param stderr: descriptor that gets its errors; stays the caller's.
     :param environment: added to the command's environment.
+    :param terminal: descriptor of a connected socket that the command finds as the
+        virtio-serial port `TTY_PORT`; stays the caller's.
     """
 
     def __init__(
@@ -97,23 +125,29 @@ class LabRun(Closing):
         cwd: Path | None = None,
         icount: bool = False,
         cpus: int = 2,
-        memory: str = "3G",
+        memory: str | None = None,
+        boot_timeout_s: float | None = None,
         stdout: int = 1,
         stderr: int = 2,
         environment: Mapping[str, str] | None = None,
+        terminal: int | None = None,
     ) -> None:
+        given = allowance(kernel.debug)
         self.kernel = kernel
         self.command = list(command)
         self.cwd = (cwd or Path.cwd()).resolve()
         self.rw = (rw or Path.cwd()).resolve()
         self.icount = icount
         self.cpus = 1 if icount else cpus
-        self.memory = memory
+        self.memory = memory if memory is not None else given.memory
+        self.boot_timeout_s = boot_timeout_s if boot_timeout_s is not None else given.boot_timeout_s
+        self._end_timeout_s = given.end_timeout_s
         self.accelerator = (
             Accelerator("tcg", "instructions are counted") if icount else choose_accelerator()
         )
         self._stdout, self._stderr = stdout, stderr
         self._environment = dict(environment or {})
+        self._terminal = terminal
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._pumps: list[Pump] = []
@@ -129,10 +163,21 @@ class LabRun(Closing):
 
         :raise StateError: when it was started before.
         :raise UnsupportedError: when virtme-ng or QEMU is missing.
+        :raise LabError: when the kernel was removed from the cache.
         """
         if self._process is not None or self._begin:
             raise StateError("this run of the lab was started before")
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
         virtme, qemu = find_virtme_run(), find_qemu()
+        self._stack.enter_context(in_use(self.kernel.folder))
+        if read_kernel(self.kernel.folder) is None:
+            raise LabError(f"{self.kernel.folder}: this kernel was just removed; build it again")
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="kvmbpf-lab-"))
         self._exchange = Path(folder)
         script = guest_script(
@@ -153,7 +198,7 @@ class LabRun(Closing):
             stdin=subprocess.DEVNULL,
             stdout=self._console.writer,
             stderr=self._console.writer,
-            pass_fds=writers,
+            pass_fds=[*writers, *([] if self._terminal is None else [self._terminal])],
             start_new_session=True,
             cwd="/",
             env=os.environ | {"TMPDIR": str(self._exchange)},
@@ -161,10 +206,13 @@ class LabRun(Closing):
         for pump in (self._console, out, err):
             pump.begin()
 
-    def wait(self, timeout_s: float | None = None) -> LabResult:
+    def wait(
+        self, timeout_s: float | None = None, *, idle: Callable[[float], None] = time.sleep
+    ) -> LabResult:
         """Wait until the command ended and the lab went down.
 
         :param timeout_s: the longest time the whole run may take, in seconds.
+        :param idle: called over and over to let some time pass, given in seconds.
         :raise LabError: when the lab did not boot, died, or took too long; ends
             with what its console showed last.
         :raise StateError: when it was not started.
@@ -174,12 +222,12 @@ class LabRun(Closing):
             now = time.monotonic()
             if limit is not None and now > limit:
                 raise self._failure(f"the command did not end within {timeout_s:g} s")
-            if not self.booted() and now > self._begin + BOOT_TIMEOUT_S:
-                raise self._failure(f"the lab did not boot within {BOOT_TIMEOUT_S:g} s")
+            if not self.booted() and now > self._begin + self.boot_timeout_s:
+                raise self._failure(f"the lab did not boot within {self.boot_timeout_s:g} s")
             if (self._exchange / STATUS).exists():
                 self._await_end()
                 break
-            time.sleep(_POLL_S)
+            idle(_POLL_S)
         self.booted()
         return self._result()
 
@@ -232,7 +280,7 @@ class LabRun(Closing):
         if self._process is None:
             return
         try:
-            self._process.wait(END_TIMEOUT_S)
+            self._process.wait(self._end_timeout_s)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait(5)
@@ -262,6 +310,8 @@ class LabRun(Closing):
 
     def _guest_environment(self) -> dict[str, str]:
         passed = {k: v for k, v in os.environ.items() if k.startswith("KVMBPF_")}
+        passed.pop(LAB_DEBUG_VARIABLE, None)
+        debug = {LAB_DEBUG_VARIABLE: "1"} if self.kernel.debug else {}
         return {
             "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
             "HOME": str(Path.home()),
@@ -270,6 +320,7 @@ class LabRun(Closing):
             **passed,
             IN_LAB_VARIABLE: "1",
             LAB_KERNEL_VARIABLE: str(self.kernel.folder),
+            **debug,
             **self._environment,
         }
 
@@ -296,6 +347,12 @@ class LabRun(Closing):
             identity = name.replace(".", "-")
             arguments += ["-chardev", f"file,id={identity},path=/proc/self/fd/{fd}"]
             arguments += ["-device", f"virtserialport,bus=kvmbpf.0,name={name},chardev={identity}"]
+        if self._terminal is not None:
+            arguments += ["-chardev", f"socket,id=kvmbpf-tty,fd={self._terminal}"]
+            arguments += [
+                "-device",
+                f"virtserialport,bus=kvmbpf.0,name={TTY_PORT},chardev=kvmbpf-tty",
+            ]
         share = f"local,id=kvmbpf-rw,path={folder},security_model=none,multidevs=remap"
         arguments += ["-fsdev", share]
         arguments += ["-device", f"virtio-9p-pci,fsdev=kvmbpf-rw,mount_tag={RW_TAG}"]

@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the lab keeps its kernels, and the lock that keeps two builds apart."""
+"""Where the lab keeps its kernels, and the locks over them.
+
+    kernels/KEY       a kernel; locked shared, as a folder, by who uses it
+    parts/KEY         what demo guests need beside one
+    build-KEY.log     what make said
+    lock, parts.lock  held by who makes a kernel, or parts
+
+The kernel drops a lock when the last process that holds it dies.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +42,37 @@ def make_cache_folder() -> Path:
     return folder
 
 
-@contextmanager
-def build_lock(on_wait: Callable[[], None], name: str = "lock") -> Iterator[None]:
-    """Hold the lock under which kernels are built; the kernel drops it if we die.
+def kernels_folder() -> Path:
+    """Return the folder that holds the kernels, which may not exist yet."""
+    return cache_folder() / "kernels"
 
-    :param on_wait: called once when another process holds it.
+
+def parts_folder() -> Path:
+    """Return the folder that holds demo guests' parts, which may not exist yet."""
+    return cache_folder() / "parts"
+
+
+def build_log(key: str) -> Path:
+    """Return the log of a kernel's last build, which may not exist."""
+    return cache_folder() / f"build-{key}.log"
+
+
+def build_logs() -> list[Path]:
+    """Return the logs of all builds."""
+    return sorted(cache_folder().glob("build-*.log"))
+
+
+def log_key(log: Path) -> str:
+    """Return the key of the kernel that a log is about."""
+    return log.stem.removeprefix("build-")
+
+
+@contextmanager
+def build_lock(on_wait: Callable[[], None], name: str = "lock") -> Iterator[int]:
+    """Hold the lock under which kernels are built; gives its descriptor (C ``int``).
+
+    :param on_wait: called once when another process holds it; what it raises
+        ends the wait.
     :param name: of the lock's file; another for what is not a kernel.
     :raise LabError: when the lock file cannot be opened.
     """
@@ -53,6 +87,46 @@ def build_lock(on_wait: Callable[[], None], name: str = "lock") -> Iterator[None
         except BlockingIOError:
             on_wait()
             fcntl.flock(fd, fcntl.LOCK_EX)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def in_use(kernel: Path) -> Iterator[None]:
+    """Keep a kernel's folder from being removed by `kvmbpf lab clean`.
+
+    :param kernel: the folder.
+    :raise LabError: when it is not there any more.
+    """
+    with _opened(kernel) as fd:
+        fcntl.flock(fd, fcntl.LOCK_SH)
         yield
+
+
+@contextmanager
+def unused(kernel: Path) -> Iterator[bool]:
+    """Tell whether nobody uses a kernel's folder, and keep others from it meanwhile.
+
+    :param kernel: the folder.
+    :raise LabError: when it is not there any more.
+    """
+    with _opened(kernel) as fd:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LabError(f"{folder}: cannot use this kernel ({error.strerror})") from error
+    try:
+        yield fd
     finally:
         os.close(fd)

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab kernel's configuration: a fragment on ``tinyconfig``, and its check.
+"""The lab kernel's configuration: fragments on ``tinyconfig``, and their check.
 
 Kconfig drops what it cannot satisfy without a word. A lab without, say, nested
-KVM would fail much later and far from the cause, so each line of the fragment
-is compared with the configuration that came out.
+KVM would fail much later and far from the cause, so each line of the fragments
+is compared with the configuration that came out. Of two values that fragments
+give one option, the later holds.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError, LabError
@@ -33,16 +35,23 @@ def read_options(path: Path) -> dict[str, str]:
     return options
 
 
-def check_survived(fragment: Path, config: Path) -> None:
-    """Check that every line of a fragment holds in the final configuration.
+def check_survived(fragments: Iterable[Path], config: Path) -> None:
+    """Check that what the fragments ask for holds in the final configuration.
 
-    :raise LabError: when one does not; names it.
+    :param fragments: the later ones over the earlier.
+    :raise LabError: when a line does not hold; names it, its file and the mend.
     """
+    wanted = {
+        option: (value, fragment)
+        for fragment in fragments
+        for option, value in read_options(fragment).items()
+    }
     got = read_options(config)
-    for option, wanted in read_options(fragment).items():
-        value = got.get(option, "n")
-        if value != wanted:
+    for option, (value, fragment) in wanted.items():
+        found = got.get(option, "n")
+        if found != value:
             raise LabError(
-                f"{fragment.name}: {option}={wanted} came out as {value}: "
-                "the kernel does not know it, or something that it depends on is off"
+                f"{fragment.name}: {option}={value} came out as {found}: the kernel does not know "
+                "it, or something that it depends on is off; add that to the fragment, "
+                "or take the line out"
             )

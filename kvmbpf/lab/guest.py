@@ -19,6 +19,8 @@ EXCHANGE = "/run/kvmbpf"
 RW_TAG = "kvmbpf.rw"
 OUT_PORT = "kvmbpf.out"
 ERR_PORT = "kvmbpf.err"
+# Both ways, where the command has a terminal: see `kvmbpf.lab.shell_inside`.
+TTY_PORT = "kvmbpf.tty"
 # Files in the exchange folder.
 STARTED, STATUS, DMESG = "started", "status", "dmesg"
 

@@ -2,8 +2,9 @@
 """The lab's kernels: what identifies one, and which are in the cache.
 
 A kernel's *base* is its source, configuration and compiler; its *key* adds the
-patches. A finished kernel is a folder ``kernels/<key>`` with a stamp, written
-last; a folder without one is what an interrupted build left.
+patches. The plain and the debug kernel of a series differ in their base. A
+finished kernel is a folder ``kernels/<key>`` with a stamp, written last; a folder
+without one is what an interrupted build left.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kvmbpf.errors import LabError, StateError, UnsupportedError
-from kvmbpf.lab.cache import cache_folder
+from kvmbpf.lab.cache import kernels_folder
 from kvmbpf.lab.series import Series, load_series
 from kvmbpf.lab.source import KernelSource, find_source
+from kvmbpf.lab.tree import SOURCE_VARIABLE, read_tree
 
 STAMP = "stamp.json"
 BZIMAGE = Path("arch/x86/boot/bzImage")
 
 # Set by the lab for what runs in it: the folder of the kernel that runs.
 LAB_KERNEL_VARIABLE = "KVMBPF_LAB_KERNEL"
+# Set to 1 by the lab for what runs in it when that kernel is the debug one.
+LAB_DEBUG_VARIABLE = "KVMBPF_LAB_DEBUG"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class LabKernel:
     :param release: what ``uname -r`` prints in it.
     :param touched: the files that its patches touch.
     :param build_s: how long it took to build, in seconds.
+    :param debug: whether it is the debug kernel.
     """
 
     folder: Path
@@ -47,6 +52,12 @@ class LabKernel:
     release: str
     touched: tuple[str, ...]
     build_s: float
+    debug: bool = False
+
+    @property
+    def guest_mib(self) -> int:
+        """The memory that a demo guest needs which boots this kernel, in MiB."""
+        return 768 if self.debug else 128
 
     @property
     def build_tree(self) -> Path:
@@ -80,23 +91,28 @@ class Plan:
     source: KernelSource
     base: str
     key: str
+    debug: bool = False
 
     @property
     def folder(self) -> Path:
         """Where this kernel is, or will be."""
         return kernels_folder() / self.key
 
+    @property
+    def fragments(self) -> tuple[Path, ...]:
+        """The fragments of its configuration, the later ones over the earlier."""
+        return self.series.configuration(self.debug)
 
-def kernels_folder() -> Path:
-    """Return the folder that holds the kernels, which may not exist yet."""
-    return cache_folder() / "kernels"
 
-
-def make_plan(series: Series) -> Plan:
+def make_plan(series: Series, *, debug: bool = False, tree: Path | None = None) -> Plan:
     """Work out which kernel a series asks for on this machine.
 
-    :raise UnsupportedError: when the source package, the compiler or the machine's
-        architecture is missing.
+    :param debug: whether the debug kernel is wanted.
+    :param tree: the source tree to build from; by default $KVMBPF_KERNEL_SOURCE,
+        and without that the series' source package.
+    :raise UnsupportedError: when the source, the compiler or the machine's
+        architecture is missing, or the source is of another version.
+    :raise LabError: when git cannot read the tree.
     """
     if platform.machine() != "x86_64":
         raise UnsupportedError(
@@ -105,18 +121,19 @@ def make_plan(series: Series) -> Plan:
             needed="x86_64",
             mend="run it on an x86_64 machine; other types are not done yet",
         )
-    source = find_source(series)
+    named = tree if tree is not None else os.environ.get(SOURCE_VARIABLE)
+    source = read_tree(Path(named), series) if named else find_source(series)
     digest = hashlib.sha256()
     for part in (
         source.identity.encode(),
-        series.fragment.read_bytes(),
+        *(fragment.read_bytes() for fragment in series.configuration(debug)),
         _tool_version("gcc").encode(),
         _tool_version("ld").encode(),
     ):
         digest.update(b"%d\n" % len(part) + part)
     base = digest.hexdigest()[:16]
     whole = hashlib.sha256(f"{base} {series.patches_digest()}".encode())
-    return Plan(series, source, base, whole.hexdigest()[:16])
+    return Plan(series, source, base, whole.hexdigest()[:16], debug)
 
 
 def find_kernel(series: Series | None = None) -> LabKernel | None:
@@ -163,6 +180,7 @@ def read_kernel(folder: Path) -> LabKernel | None:
             release=str(data["release"]),
             touched=tuple(str(name) for name in data["touched"]),
             build_s=float(data["build_s"]),
+            debug=bool(data.get("debug", False)),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise LabError(f"{folder / STAMP}: damaged; remove {folder}") from error
@@ -170,7 +188,10 @@ def read_kernel(folder: Path) -> LabKernel | None:
 
 
 def finished_kernels() -> Iterator[LabKernel]:
-    """Yield the finished kernels in the cache, the newest first."""
+    """Yield the finished kernels in the cache, the newest first.
+
+    :raise LabError: when a stamp is damaged.
+    """
     stamps = [path for path in kernels_folder().glob(f"*/{STAMP}") if path.is_file()]
     for stamp in sorted(stamps, key=lambda path: path.stat().st_mtime, reverse=True):
         kernel = read_kernel(stamp.parent)
@@ -183,6 +204,6 @@ def _tool_version(tool: str) -> str:
         done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         raise UnsupportedError(
-            tool, found="nothing", needed="a compiler", mend="apt-get install gcc make"
+            tool, found="nothing on PATH", needed="a compiler", mend="apt-get install gcc make"
         ) from error
     return done.stdout.splitlines()[0]

@@ -8,8 +8,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from kvmbpf.errors import LabError
 from kvmbpf.lab.progress import Progress
+from kvmbpf.lab.tools import NO_SPACE, tied, tool_error
 
 _COMPILED = re.compile(r"^  (CC|AS|HOSTCC)\b")
 _FAILED = re.compile(r"(\berror:|\bundefined reference\b|^FAILED|\*\*\*|: No such file)")
@@ -24,13 +24,23 @@ _FIXED = {
 _DROPPED = ("ARCH", "CROSS_COMPILE", "KBUILD_OUTPUT", "MAKEFLAGS", "MFLAGS", "O", "CC", "CFLAGS")
 
 
-def make(tree: Path, targets: list[str], key: str, log: Path, progress: Progress | None) -> None:
+def make(
+    tree: Path,
+    targets: list[str],
+    key: str,
+    log: Path,
+    *,
+    lock: int,
+    progress: Progress | None = None,
+) -> None:
     """Run ``make TARGETS`` in a kernel tree, with as many jobs as there are CPUs.
 
     :param key: the kernel's key, shown as its build number.
     :param log: the file that the output is appended to.
+    :param lock: descriptor (C ``int``) of the build's lock, which make holds too.
     :param progress: told how many files were compiled, when given.
-    :raise LabError: when make fails; gives the first error line and the log.
+    :raise LabError: when make fails; gives the full disk or the first error line,
+        and the log.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     environment |= _FIXED | {"KBUILD_BUILD_VERSION": key}
@@ -40,8 +50,9 @@ def make(tree: Path, targets: list[str], key: str, log: Path, progress: Progress
     with (
         log.open("a", encoding="utf-8") as out,
         subprocess.Popen(
-            ["make", f"-j{jobs}", *targets],
+            tied(["make", f"-j{jobs}", *targets]),
             cwd=tree,
+            pass_fds=(lock,),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -57,6 +68,8 @@ def make(tree: Path, targets: list[str], key: str, log: Path, progress: Progress
                     files += 1
                     if progress is not None:
                         progress.compiled(files)
+                elif NO_SPACE in line and NO_SPACE not in first_error:
+                    first_error = line.strip()  # whatever else failed, failed of this
                 elif not first_error and _FAILED.search(line):
                     first_error = line.strip()
             status = process.wait()
@@ -65,4 +78,5 @@ def make(tree: Path, targets: list[str], key: str, log: Path, progress: Progress
             raise
     if status != 0:
         reason = first_error or f"make exited with {status}"
-        raise LabError(f"kernel build (make {' '.join(targets)}) failed: {reason}; log: {log}")
+        what = f"kernel build (make {' '.join(targets)}) failed"
+        raise tool_error(what, f"{reason}; log: {log}", tree)

@@ -2,8 +2,9 @@
 """A kernel series: the patches, the source they apply to, and the configuration.
 
 A folder such as ``kernel_patches/v6.12`` says all of it: ``series.toml`` names
-the kernel source package and the patches in their order, ``config.fragment``
-the options that the lab's kernel has on top of ``tinyconfig``.
+the kernel source package, the patches in their order, and the fragments with the
+options that the lab's kernel has on top of ``tinyconfig``: those of every kernel,
+and those that the debug kernel lays over them.
 """
 
 from __future__ import annotations
@@ -28,13 +29,24 @@ class Series:
     :param folder: where it lies.
     :param source: the source package's name, as in ``linux-source-6.12``.
     :param patches: the patches, in the order in which they apply.
-    :param fragment: the configuration fragment.
+    :param fragments: the configuration's fragments, the later ones over the earlier.
+    :param debug_fragments: what the debug kernel lays over those.
     """
 
     folder: Path
     source: str
     patches: tuple[Path, ...]
-    fragment: Path
+    fragments: tuple[Path, ...]
+    debug_fragments: tuple[Path, ...]
+
+    @property
+    def version(self) -> str:
+        """The kernel's version and patch level, as in ``6.12``: the package's name ends so."""
+        return self.source.rpartition("-")[2]
+
+    def configuration(self, debug: bool) -> tuple[Path, ...]:
+        """Return the fragments of the plain or the debug kernel, in their order."""
+        return self.fragments + self.debug_fragments if debug else self.fragments
 
     def patches_digest(self) -> str:
         """Return a hash (hexadecimal SHA-256) of the patches and their order."""
@@ -79,15 +91,23 @@ def load_series(folder: str | os.PathLike[str] | None = None) -> Series:
     source = data.get("source")
     if not isinstance(source, str) or not source or "/" in source:
         raise BadFileError(toml, '`source` must name a package, as in "linux-source-6.12"')
-    names = data.get("patches")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise BadFileError(toml, "`patches` must be a list of file names")
-    patches = tuple(place / name for name in names)
-    for patch in (*patches, place / "config.fragment"):
-        if not patch.is_file():
-            raise BadFileError(patch, f"missing, but {toml.name} needs it")
+    patches, fragments, debug_fragments = (
+        _listed(toml, data, key) for key in ("patches", "fragments", "debug_fragments")
+    )
     there = set(place.glob("*.patch")) - {place / COVER_LETTER}
     unlisted = sorted(p.name for p in there if p not in patches)
     if unlisted:
         raise BadFileError(toml, f"`patches` does not list {unlisted[0]}, which lies beside it")
-    return Series(place, source, patches, place / "config.fragment")
+    return Series(place, source, patches, fragments, debug_fragments)
+
+
+def _listed(toml: Path, data: dict[str, object], key: str) -> tuple[Path, ...]:
+    """Return the files that one of the lists names, which must lie beside it."""
+    names = data.get(key)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadFileError(toml, f"`{key}` must be a list of file names")
+    paths = tuple(toml.parent / name for name in names)
+    for path in paths:
+        if not path.is_file():
+            raise BadFileError(path, f"missing, but {toml.name} needs it")
+    return paths

@@ -3,6 +3,11 @@
 
 On the host a lab test is relayed (tests/lab/relay.py). Inside, it runs, and
 fails when the kernel logged a complaint while it did.
+
+A test marked ``debug_kernel`` runs twice, as test_x[plain] and test_x[debug]: in
+the lab that all share, and in a second one that boots the debug kernel. With
+``debug_kernel(only=True)`` it runs in the second alone. The tests are put in an
+order in which one lab has ended before the next boots.
 """
 
 from __future__ import annotations
@@ -15,12 +20,16 @@ import pytest
 
 from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import kernel_complaints
+from tests.lab.kmemleak import LEAK_ELSEWHERE
 from tests.lab.relay import REPORTS_VARIABLE, LabSession, failed_report, write_report
 from tests.probes import lacks
 
 IN_LAB = os.environ.get("KVMBPF_IN_LAB") == "1"
 LAST = "test_kernel_log.py"
-SESSION = pytest.StashKey[LabSession | KvmBpfError]()
+KERNELS = ("plain", "debug")
+SESSIONS = pytest.StashKey[dict[str, LabSession | KvmBpfError]]()
+# What to show after the tests.
+ELSEWHERE: list[str] = []
 
 
 def _is_relayed(item: pytest.Item) -> bool:
@@ -28,13 +37,44 @@ def _is_relayed(item: pytest.Item) -> bool:
     return bool(item.get_closest_marker("lab")) and not item.get_closest_marker("on_host")
 
 
-def _lab_items(session: pytest.Session) -> list[pytest.Item]:
-    return [item for item in session.items if _is_relayed(item)]
+def _kernel(item: pytest.Item) -> str:
+    """Return the kernel that a test runs on."""
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        return str(item.callspec.params.get("lab_kernel", KERNELS[0]))
+    return KERNELS[0]
 
 
+def _lab_items(session: pytest.Session, kernel: str) -> list[pytest.Item]:
+    return [item for item in session.items if _is_relayed(item) and _kernel(item) == kernel]
+
+
+def _turn(item: pytest.Item) -> tuple[int, bool]:
+    """Return what the tests are ordered by: plain lab, labs that tests boot, debug lab."""
+    if not item.get_closest_marker("lab"):
+        return (-1, False)
+    turn = 2 * KERNELS.index(_kernel(item)) if _is_relayed(item) else 1
+    return (turn, item.path.name == LAST)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test of each kernel out of one that is marked so."""
+    mark = metafunc.definition.get_closest_marker("debug_kernel")
+    if mark is not None:
+        kernels = KERNELS[1:] if mark.kwargs.get("only") else KERNELS
+        metafunc.parametrize("lab_kernel", kernels, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def lab_kernel(request: pytest.FixtureRequest) -> str:
+    """Return which kernel the test runs on: ``plain`` or ``debug``."""
+    return str(getattr(request, "param", KERNELS[0]))
+
+
+# Last, as tests/conftest.py marks the tests by the same hook.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the test that reads the whole kernel log last."""
-    items.sort(key=lambda item: item.path.name == LAST)
+    """Keep the labs apart, and put the test that reads a whole kernel log last in each."""
+    items.sort(key=_turn)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,32 +91,47 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def _relayed(item: pytest.Item) -> list[pytest.TestReport]:
-    stash = item.session.stash
+    sessions = item.session.stash.setdefault(SESSIONS, {})
     capture = item.config.pluginmanager.getplugin("capturemanager")
+    kernel = _kernel(item)
     try:
-        if SESSION not in stash:
+        if kernel not in sessions:
+            _close(item.session)
+            items = _lab_items(item.session, kernel)
             with capture.global_and_fixture_disabled():
-                stash[SESSION] = LabSession(item.config, _lab_items(item.session))
-        lab = stash[SESSION]
+                sessions[kernel] = LabSession(item.config, items, debug=kernel == KERNELS[1])
+        lab = sessions[kernel]
         if isinstance(lab, KvmBpfError):
             return failed_report(item, lab)
         return lab.reports(item.nodeid)
     except KvmBpfError as error:
         # One boot only: what ended the lab fails the tests that are left, at once.
         _close(item.session)
-        stash[SESSION] = LabError(f"not run: the lab had ended, see {item.nodeid}")
+        sessions[kernel] = LabError(f"not run: the lab had ended, see {item.nodeid}")
         return failed_report(item, error)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the lab, whatever ended the session."""
+    """End the labs, whatever ended the session."""
     _close(session)
 
 
 def _close(session: pytest.Session) -> None:
-    lab = session.stash.get(SESSION, None)
-    if isinstance(lab, LabSession):
-        lab.close()
+    for lab in session.stash.get(SESSIONS, {}).values():
+        if isinstance(lab, LabSession):
+            lab.close()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what a passed test has to say of the kernel."""
+    ELSEWHERE.extend(str(text) for name, text in report.user_properties if name == LEAK_ELSEWHERE)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the leaks that fail no test: see tests/lab/kmemleak.py."""
+    for text in ELSEWHERE:
+        terminalreporter.section("a leak in the debug kernel, in no code of ours")
+        terminalreporter.write_line(text)
 
 
 if IN_LAB:
@@ -93,8 +148,12 @@ if IN_LAB:
         return report
 
     @pytest.fixture(autouse=True)
-    def _kernel_is_quiet() -> Generator[None]:
+    def _kernel_is_quiet(request: pytest.FixtureRequest) -> Generator[None]:
         """Fail the test during which the kernel logged a bug or a warning."""
+        if request.path.name == LAST:
+            # It reads the log itself, and a scan for leaks writes to it.
+            yield
+            return
         fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
         try:
             os.lseek(fd, 0, os.SEEK_END)

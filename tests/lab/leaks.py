@@ -8,8 +8,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.lab.pace import PACE
+
 # Maps and programs are freed after a grace period, in the background.
-_GRACE_S = 10.0
+_GRACE_S = 10.0 * PACE
 
 
 def bpf_objects() -> list[str]:

@@ -2,7 +2,7 @@
 """Run tests inside the lab and report them as if they ran here.
 
 The host's pytest collects the tests in tests/lab like any others. For the first
-of them it boots the lab once, with an inner pytest over all of them; that one
+of a kernel's tests it boots the lab, with an inner pytest over all of them; that one
 writes each report as a line of JSON to a folder both sides see, and the host
 re-emits it when its turn comes: each test counts by itself in the closing line,
 and a failure shows whole. When the lab dies or falls silent, the tests that
@@ -26,12 +26,15 @@ import pytest
 from kvmbpf.demo.parts import PARTS_VARIABLE, make_parts
 from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import LabRun, ensure_kernel
+from tests.lab.fuzzers import FUZZER_TESTS, compile_fuzzers
 from tests.lab.objects import OBJECTS_VARIABLE, compile_objects
 
 # Set inside the lab: the file that takes the reports.
 REPORTS_VARIABLE = "KVMBPF_LAB_REPORTS"
 # The longest silence between two reports, in seconds; the first one waits for the boot.
 SILENCE_S = float(os.environ.get("KVMBPF_LAB_SILENCE_S", "300"))
+# The debug kernel is that much slower than the plain one, and then some.
+DEBUG_FACTOR = 4
 _POLL_S = 0.1
 
 
@@ -56,14 +59,16 @@ class ReportReader:
 
 
 class LabSession:
-    """The one boot of the lab that runs the selected tests.
+    """The one boot of a kernel that runs the selected tests.
 
     :param config: the host's pytest.
     :param items: the tests to run inside.
+    :param debug: whether they run on the debug kernel.
     """
 
-    def __init__(self, config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    def __init__(self, config: pytest.Config, items: Sequence[pytest.Item], debug: bool) -> None:
         self._config = config
+        self._silence_s = SILENCE_S * (DEBUG_FACTOR if debug else 1)
         self._waiting: dict[str, list[pytest.TestReport]] = defaultdict(list)
         self._folder = tempfile.TemporaryDirectory(prefix=".lab-", dir=config.rootpath / "tests")
         place = Path(self._folder.name)
@@ -71,9 +76,11 @@ class LabSession:
         self._output = (place / "output").open("w+b")
         self._silent_since = time.monotonic()
         (place / "tests").write_text("".join(f"{item.nodeid}\n" for item in items))
-        kernel = ensure_kernel()
+        kernel = ensure_kernel(debug=debug)
         parts = make_parts(kernel)
         compile_objects(place)
+        if any(item.path.name in FUZZER_TESTS for item in items):
+            compile_fuzzers(kernel.build_tree, place)
         self._run = LabRun(
             kernel,
             self._command(place),
@@ -101,8 +108,8 @@ class LabSession:
                 self._silent_since = time.monotonic()
             elif ended:
                 raise LabError(f"the lab ended without a report of this test\n{self._tails()}")
-            elif time.monotonic() - self._silent_since > SILENCE_S:
-                raise LabError(f"the lab is silent for {SILENCE_S:g} s\n{self._tails()}")
+            elif time.monotonic() - self._silent_since > self._silence_s:
+                raise LabError(f"the lab is silent for {self._silence_s:g} s\n{self._tails()}")
             else:
                 time.sleep(_POLL_S)
         return self._waiting.pop(nodeid)

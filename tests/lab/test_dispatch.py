@@ -17,6 +17,7 @@ from kvmbpf.uapi import kvm as uapi
 from tests.lab.objects import device_object
 from tests.lab.steered import DECLINE, GPA, placed_steered, reaches_vmm, steered
 
+pytestmark = pytest.mark.debug_kernel
 ALL_ONES = 0xFFFFFFFF
 
 

@@ -20,6 +20,7 @@ from tests.lab.leaks import assert_nothing_leaked
 from tests.lab.objects import device_object
 from tests.lab.steered import GPA, placed_steered, prepared, reaches_vmm, steered
 
+pytestmark = pytest.mark.debug_kernel
 ORDERS = list(itertools.permutations(("link", "device", "vm")))
 
 

@@ -56,7 +56,14 @@ def store() -> Iterator[Store]:
 def config(parts: Parts, placed: Placed, folder: Path, smp: int = 1) -> GuestConfig:
     table = folder / "ssdt.aml"
     table.write_bytes(to_ssdt([placed]))
-    return GuestConfig(require_kernel().bzimage, parts.initramfs, acpi_tables=[table], smp=smp)
+    kernel = require_kernel()
+    return GuestConfig(
+        kernel.bzimage,
+        parts.initramfs,
+        acpi_tables=[table],
+        smp=smp,
+        memory_mib=kernel.guest_mib,
+    )
 
 
 @contextmanager

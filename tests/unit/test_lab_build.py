@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import BadFileError, LabError, StateError
+from kvmbpf.fd import OwnedFd
 from kvmbpf.lab import build
 from kvmbpf.lab.cache import build_lock, cache_folder, make_cache_folder
 from kvmbpf.lab.config import check_survived, read_options
 from kvmbpf.lab.kernel import LabKernel, find_kernel, finished_kernels, read_kernel, require_kernel
 from kvmbpf.lab.make import make
+from kvmbpf.lab.source import copy_files, restore_files
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +29,26 @@ def test_a_dropped_option_is_named(tmp_path: Path) -> None:
     fragment, config = tmp_path / "config.fragment", tmp_path / ".config"
     fragment.write_text("# comment\nCONFIG_A=y\nCONFIG_B=n\nCONFIG_C=y\n")
     config.write_text("CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=y\n")
-    check_survived(fragment, config)
+    check_survived([fragment], config)
     config.write_text("CONFIG_A=y\n# CONFIG_C is not set\n")
     with pytest.raises(LabError, match="CONFIG_C=y came out as n"):
-        check_survived(fragment, config)
+        check_survived([fragment], config)
     config.write_text("CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=y\n")
     with pytest.raises(LabError, match="CONFIG_B=n came out as y"):
-        check_survived(fragment, config)
+        check_survived([fragment], config)
+
+
+def test_of_two_fragments_the_later_holds(tmp_path: Path) -> None:
+    first, second, config = tmp_path / "1", tmp_path / "2", tmp_path / ".config"
+    first.write_text("CONFIG_A=y\nCONFIG_B=y\n")
+    second.write_text("CONFIG_A=n\nCONFIG_C=7\n")
+    config.write_text("CONFIG_B=y\nCONFIG_C=7\n")
+    check_survived([first, second], config)
+    with pytest.raises(LabError, match="1: CONFIG_A=y came out as n"):
+        check_survived([second, first], config)
+    config.write_text("CONFIG_B=y\nCONFIG_C=8\n")
+    with pytest.raises(LabError, match="2: CONFIG_C=7 came out as 8"):
+        check_survived([first, second], config)
 
 
 def test_a_line_that_is_no_option_is_refused_by_number(tmp_path: Path) -> None:
@@ -48,12 +63,12 @@ def test_patches_are_exchanged_and_unchanged_files_keep_their_time(tmp_path: Pat
     tree.mkdir()
     for name in ("same", "other"):
         (tree / name).write_text(f"{name} 0\n")
-    build._keep(tree, pristine, ("same", "other", "created"))
+    copy_files(tree, pristine, ("same", "other", "created"))
     for name in ("same", "other", "created"):
         (tree / name).write_text(f"{name} 1\n")
         os.utime(tree / name, ns=(1_000, 1_000))
     before = {name: build._Before(tree / name) for name in ("same", "other", "created")}
-    build._restore(pristine, tree, ("same", "other", "created"))
+    restore_files(pristine, tree, ("same", "other", "created"))
     assert (tree / "other").read_text() == "other 0\n"
     assert not (tree / "created").exists()
     (tree / "same").write_text("same 1\n")
@@ -64,6 +79,11 @@ def test_patches_are_exchanged_and_unchanged_files_keep_their_time(tmp_path: Pat
     assert (tree / "other").stat().st_mtime_ns != 1_000
 
 
+def _make(tree: Path, log: Path) -> None:
+    with OwnedFd(os.open(os.devnull, os.O_RDONLY), "no lock") as lock:
+        make(tree, ["all"], "key", log, lock=lock.fileno())
+
+
 def test_a_failed_build_gives_the_first_error_and_the_log(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(
         "all:\n\t@echo '  CC a.o'\n\t@echo 'a.c:1:2: error: what is this'\n"
@@ -71,8 +91,17 @@ def test_a_failed_build_gives_the_first_error_and_the_log(tmp_path: Path) -> Non
     )
     log = tmp_path / "log"
     with pytest.raises(LabError, match=r"a\.c:1:2: error: what is this; log: .*/log$"):
-        make(tmp_path, ["all"], "key", log, None)
+        _make(tmp_path, log)
     assert "later" in log.read_text()
+
+
+def test_a_disk_that_fills_up_is_the_reason_whatever_came_first(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text(
+        "all:\n\t@echo 'a.c:1:2: error: cannot write'\n"
+        "\t@echo 'fatal error: b.o: No space left on device'\n\t@false\n"
+    )
+    with pytest.raises(LabError, match=r"b\.o: No space left .*make room .* KVMBPF_CACHE"):
+        _make(tmp_path, tmp_path / "log")
 
 
 def test_the_cache_is_its_owners_only(tmp_path: Path) -> None:
