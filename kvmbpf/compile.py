@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Compile a device's C source into an object.
+"""Compile C: a device's source into an object, a helper's into a library.
 
 The one place that knows clang's options for devices. The output is the same
 for the same source and clang, wherever the source lies: paths are mapped away
-from the debug information.
+from the debug information. A library is for this machine and this process.
 """
 
 from __future__ import annotations
@@ -116,6 +116,29 @@ def compile_device(
     return output
 
 
+def compile_library(source: Path, output: Path, *, warnings_are_errors: bool = False) -> Path:
+    """Compile a C source of ours for this process to load; return the output's path.
+
+    :param source: the C file.
+    :param output: the library to write; its folder exists.
+    :param warnings_are_errors: refuse a source that gcc warns about.
+    :raise UnsupportedError: when there is no gcc.
+    :raise BadFileError: when the source does not compile (the first of its errors).
+    """
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        raise UnsupportedError(
+            "gcc",
+            found="nothing",
+            needed="any",
+            mend="install it (Debian: apt install gcc libc6-dev)",
+        )
+    options = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-shared", "-fPIC"]
+    options += ["-Werror"] if warnings_are_errors else []
+    _compile([gcc, *options, "-o", str(output.resolve()), f"./{source.name}"], source)
+    return output
+
+
 def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) -> None:
     folder = source.resolve().parent
     command = [
@@ -129,9 +152,14 @@ def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) ->
         *(f"-I{path}" for path in header_folders()),
         *("-c", f"./{source.name}", "-o", str(result)),
     ]
+    _compile(command, source)
+
+
+def _compile(command: list[str], source: Path) -> None:
+    """Run a compiler in its source's folder."""
     done = subprocess.run(
         command,
-        cwd=folder,
+        cwd=source.resolve().parent,
         env=os.environ | {"LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -140,11 +168,12 @@ def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) ->
         check=False,
     )
     if done.returncode != 0:
-        raise BadFileError(source, _first_error(done.stderr, done.returncode))
+        compiler = Path(command[0]).name
+        raise BadFileError(source, _first_error(done.stderr, done.returncode, compiler))
 
 
-def _first_error(log: str, status: int) -> str:
-    """Return the first error of clang's output, with its place."""
+def _first_error(log: str, status: int, compiler: str) -> str:
+    """Return the first error of a compiler's output, with its place."""
     for line in log.splitlines():
         match = _DIAGNOSTIC.match(line)
         if match:
@@ -153,7 +182,7 @@ def _first_error(log: str, status: int) -> str:
     for line in log.splitlines():
         if "error:" in line:
             return line.strip()
-    return f"clang failed with status {status}: {' '.join(log.split())[-200:] or 'no output'}"
+    return f"{compiler} failed with status {status}: {' '.join(log.split())[-200:] or 'no output'}"
 
 
 def _version(path: str) -> int | None:

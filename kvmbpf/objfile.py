@@ -23,9 +23,9 @@ the byte order of the file. Strings are NUL-terminated and NUL-filled::
      0x02c     32  name
      0x04c     64  compatible
      0x08c    640  8 regions of 80 bytes; unused ones come last, all zero:
-            +0x00      4  bus: 0 = MMIO
+            +0x00      4  bus: 0 = MMIO, 1 = PIO
             +0x04      4  flags = 0
-            +0x08      8  size in bytes, not 0
+            +0x08      8  size in bytes, not 0; on PIO at most 0x10000
             +0x10     32  name of the program that answers reads
             +0x30     32  name of the program that answers writes
      0x30c         end
@@ -52,8 +52,8 @@ NOTE_DEVICE = 1
 
 MAX_REGIONS = 8
 MAX_IRQS = 32
-# No CPU that KVM runs on has more physical address bits than this.
-MAX_REGION_BYTES = 1 << 52
+# No CPU that KVM runs on has more physical address bits than 52; ports have 16.
+MAX_REGION_BYTES = {Bus.MMIO: 1 << 52, Bus.PIO: 1 << 16}
 
 _SHT_NOTE = "SHT_NOTE"
 _NOTE_BYTES = 0x30C
@@ -246,24 +246,28 @@ class _NoteReader:
 
     def _region(self, index: int, offset: int) -> RegionSpec:
         what = f"region {index}"
-        bus = self._u32(offset)
-        if bus != Bus.MMIO:
-            raise self._bad(offset, f"{what}: bus {bus}, expected {Bus.MMIO.value} (MMIO)")
+        bus = self._bus(offset, what)
         self._zero(offset + 4, f"{what}: flags")
         (size,) = struct.unpack_from(f"{self._order}Q", self._data, offset + 8)
         if size == 0:
             raise self._bad(offset + 8, f"{what}: size 0, expected at least one byte")
-        if size > MAX_REGION_BYTES:
-            raise self._bad(
-                offset + 8, f"{what}: size {size:#x}, expected at most {MAX_REGION_BYTES:#x}"
-            )
+        largest = MAX_REGION_BYTES[bus]
+        if size > largest:
+            raise self._bad(offset + 8, f"{what}: size {size:#x}, expected at most {largest:#x}")
         return RegionSpec(
             index=index,
-            bus=Bus.MMIO,
+            bus=bus,
             size=size,
             read_program=self._text(offset + 0x10, 32, f"{what}: read program", _IDENTIFIER),
             write_program=self._text(offset + 0x30, 32, f"{what}: write program", _IDENTIFIER),
         )
+
+    def _bus(self, offset: int, what: str) -> Bus:
+        number = self._u32(offset)
+        if number not in (bus.value for bus in Bus):
+            known = " or ".join(f"{bus.value} ({bus.name})" for bus in Bus)
+            raise self._bad(offset, f"{what}: bus {number}, expected {known}")
+        return Bus(number)
 
     def _u32(self, offset: int) -> int:
         value: int = struct.unpack_from(f"{self._order}I", self._data, offset)[0]

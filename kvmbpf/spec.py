@@ -17,6 +17,7 @@ class Bus(enum.IntEnum):
     """The bus that a region is on; the number is the kernel's KVM_BPF_BUS_* (``__u32``)."""
 
     MMIO = 0
+    PIO = 1
 
 
 class Trigger(enum.Enum):
@@ -32,7 +33,7 @@ class RegionSpec:
 
     :param index: its index in the device (C ``__u32``, 0 to 7).
     :param bus: the bus that it is on.
-    :param size: in bytes (C ``__u64``), not 0.
+    :param size: in bytes (C ``__u64``), not 0; on PIO ports, at most 65,536.
     :param read_program: name of the BPF program that answers reads.
     :param write_program: name of the BPF program that answers writes.
     """

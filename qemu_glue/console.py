@@ -64,7 +64,7 @@ class GuestConsole(Closing):
             if left <= 0 or not self._receive(left):
                 raise self._error(f"not ready after {timeout:g} s")
 
-    def run(self, command: str, timeout: float = 30.0) -> str:
+    def run(self, command: str, timeout: float = 120.0) -> str:
         """Run one shell command in the guest and return its output.
 
         Standard output and error come together. One command at a time: after a
@@ -172,7 +172,7 @@ class GuestJob:
         """Tell whether the command has not ended yet."""
         return self.console.run(f"[ -e {self.stem}.exit ] || echo running") != ""
 
-    def wait(self, timeout: float = 30.0) -> str:
+    def wait(self, timeout: float = 120.0) -> str:
         """Wait until the command ended and return its output.
 
         :param timeout: in seconds.
@@ -184,7 +184,7 @@ class GuestJob:
         _require_success(self.command, output, code)
         return output
 
-    def stop(self, timeout: float = 30.0) -> int:
+    def stop(self, timeout: float = 120.0) -> int:
         """End the command and all its children by SIGTERM; return its exit code.
 
         The code is 143 (128 + SIGTERM) unless it ended before, or otherwise.

@@ -122,7 +122,7 @@ class DemoGuest(Closing):
         self.qmp.execute("cont")
         self.console.wait_ready(timeout)
 
-    def power_off(self, timeout: float = 30.0) -> int:
+    def power_off(self, timeout: float = 120.0) -> int:
         """Have the guest power itself off; return QEMU's exit status.
 
         :param timeout: in seconds.

@@ -8,11 +8,14 @@ this process ends.
 
 from __future__ import annotations
 
-from kvmbpf.errors import BadFileError
+import errno
+
+from kvmbpf.errors import BadFileError, KernelCallError, UnsupportedError
 from kvmbpf.kvm import KvmDevice, Vm
 from kvmbpf.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
 from kvmbpf.placement import Placed
-from kvmbpf.spec import DeviceSpec, Trigger
+from kvmbpf.spec import Bus, DeviceSpec, Trigger
+from kvmbpf.uapi import kvm as uapi
 
 NAME = "kernel"
 # The variable that KVMBPF_DEVICE() declares in section .struct_ops.link.
@@ -24,19 +27,47 @@ def create_device(vm: Vm, placed: Placed) -> KvmDevice:
 
     :param vm: the VM, of this process or borrowed.
     :param placed: the device and its place.
-    :raise UnsupportedError: when the running kernel has no BPF device.
+    :raise UnsupportedError: when the running kernel has no BPF device, or none
+        with port regions where the device has one.
     :raise KernelCallError: when KVM refuses the place.
     """
+    _check_ports(vm, placed.spec)
     device = vm.create_bpf_device()
     try:
-        for region, gpa in zip(placed.spec.regions, placed.regions, strict=True):
-            device.set_region(region.index, gpa, region.size)
+        for region, base in zip(placed.spec.regions, placed.regions, strict=True):
+            device.set_region(region.index, base, region.size, bus=region.bus.value)
         for irq, gsi in zip(placed.spec.irqs, placed.irqs, strict=True):
             device.set_irq(irq.index, gsi, level=irq.trigger is Trigger.LEVEL)
     except BaseException:
         device.close()
         raise
     return device
+
+
+def supports_ports(vm: Vm) -> bool:
+    """Tell whether the running kernel's BPF devices can have port regions.
+
+    :raise UnsupportedError: when it has no BPF device at all.
+    :raise KernelCallError: when KVM refuses for another reason.
+    """
+    with vm.create_bpf_device() as device:
+        try:
+            device.set_region(0, 0, 1, bus=uapi.KVM_BPF_BUS_PIO)
+        except KernelCallError as error:
+            if error.errno == errno.EINVAL:  # no such bus: the range is a good one
+                return False
+            raise
+    return True
+
+
+def _check_ports(vm: Vm, spec: DeviceSpec) -> None:
+    if any(region.bus is Bus.PIO for region in spec.regions) and not supports_ports(vm):
+        raise UnsupportedError(
+            "KVM_BPF_BUS_PIO",
+            found="a kernel whose BPF devices have no ports",
+            needed="one with all of the series of kernel_patches/",
+            mend="boot such a kernel, or use MMIO regions",
+        )
 
 
 def attach(device: KvmDevice, spec: DeviceSpec, loaded: BpfObject) -> BpfLink:

@@ -2,7 +2,8 @@
 """A bare-metal guest that makes one access again and again.
 
 Real mode, one page of memory, no interrupts. The data segment's base is where
-the accesses go, so that 16-bit code reaches any address below 4 GiB.
+memory accesses go, so that 16-bit code reaches any address below 4 GiB; port
+accesses go to the port that DX names.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from kvmbpf.errors import VmmError
 from kvmbpf.kvm import Kvm, Vm
 from kvmbpf.uapi import kvm as uapi
 
-# The exit's reason when the loop is done.
+# The exit's reason when the loop is done, or an access to a port came out.
 LOOP_DONE = uapi.KVM_EXIT_IO
+# The port that the guest then writes to.
+END_PORT = 0x80
+# Nobody's in a VM that has no other devices: past the ranges of the ISA bus.
+FREE_PORT = 0x600
 
 
 class Access(enum.Enum):
@@ -32,17 +37,21 @@ class Access(enum.Enum):
     NONE = bytes.fromhex("66 49 75 fc e6 80")
     WRITE = bytes.fromhex("66 89 07 66 49 75 f9 e6 80")  # mov [bx], eax
     READ = bytes.fromhex("66 8b 07 66 49 75 f9 e6 80")  # mov eax, [bx]
+    PIO_WRITE = bytes.fromhex("66 ef 66 49 75 fa e6 80")  # out dx, eax
+    PIO_READ = bytes.fromhex("66 ed 66 49 75 fa e6 80")  # in eax, dx
 
 
 class LoopGuest(Closing):
     """A VM with one vCPU that loops over an access.
 
     :param target: the guest physical address that it accesses, below 4 GiB.
+    :param port: the port that it accesses.
     :param irqchip: give it interrupt controllers, in the kernel.
     """
 
-    def __init__(self, target: int, *, irqchip: bool = False) -> None:
+    def __init__(self, target: int, *, port: int = FREE_PORT, irqchip: bool = False) -> None:
         self.target = target
+        self.port = port
         with Kvm.open() as kvm:
             mmap_bytes = kvm.vcpu_mmap_bytes()
             self.vm: Vm = kvm.create_vm()
@@ -59,10 +68,10 @@ class LoopGuest(Closing):
         :param access: which.
         :param count: how many, at least 1.
         :param value: what a write writes.
-        :param offset: added to the target address.
+        :param offset: added to the target address and to the port.
         """
         self._memory[: len(access.value)] = access.value
-        registers = {"rcx": count, "rax": value}
+        registers = {"rcx": count, "rax": value, "rdx": self.port + offset}
         self.vcpu.start_at(0, registers, data_base=self.target + offset)
 
     def loop(self, access: Access, count: int, *, value: int = 1, offset: int = 0) -> int:
@@ -75,6 +84,9 @@ class LoopGuest(Closing):
         reason = self.vcpu.run()
         if reason != LOOP_DONE:
             raise VmmError(f"an access to {self.target:#x} left KVM with exit reason {reason}")
+        port = self.vcpu.io().port
+        if port != END_PORT:
+            raise VmmError(f"an access to port {port:#x} left KVM")
         return int(self.vcpu.registers().rax) & 0xFFFFFFFF
 
     def close(self) -> None:

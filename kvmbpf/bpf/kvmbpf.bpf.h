@@ -68,9 +68,9 @@
  * the low len bytes of it reach the guest. All else is for reading.
  */
 struct kvmbpf_access {
-	__u64 offset;	/* in the region, in bytes */
+	__u64 offset;	/* in the region, in bytes or ports */
 	__u64 value;	/* written by the guest, or the answer; host byte order */
-	__u32 len;	/* 1, 2, 4 or 8 bytes */
+	__u32 len;	/* 1 to 8 bytes; odd ones come from accesses that cross a page */
 	__u32 region;	/* index in .regions */
 	__u32 vcpu;	/* id of the vCPU that made the access */
 	__u32 reserved;
@@ -97,9 +97,9 @@ struct kvmbpf_access {
  *	 0x02c     32  name
  *	 0x04c     64  compatible
  *	 0x08c    640  8 regions of 80 bytes; unused ones come last, all zero:
- *		+0x00      4  bus: 0 = MMIO
+ *		+0x00      4  bus: 0 = MMIO, 1 = PIO
  *		+0x04      4  flags = 0
- *		+0x08      8  size in bytes, not 0
+ *		+0x08      8  size in bytes, not 0; on PIO at most 0x10000
  *		+0x10     32  name of the program that answers reads
  *		+0x30     32  name of the program that answers writes
  *	 0x30c         end
@@ -109,6 +109,7 @@ struct kvmbpf_access {
 #define KVMBPF_NOTE_FORMAT	1
 #define KVMBPF_NOTE_DEVICE	1
 #define KVMBPF_BUS_MMIO		0
+#define KVMBPF_BUS_PIO		1
 
 struct kvmbpf_region {
 	__u32 bus;
@@ -200,7 +201,7 @@ kvmbpf_from_kernel(struct kvm_bpf_access *from)
  * the same one. Fields:
  *
  *	.compatible	what the guest's driver binds to; needed
- *	.regions	up to 8 of KVMBPF_MMIO(size); needed
+ *	.regions	up to 8 of KVMBPF_MMIO(size) and KVMBPF_PIO(size); needed
  *	.irqs		how many interrupts, up to 32; default 0
  *	.level_irqs	bit i set: irq i is level-triggered; default 0, all edge
  *	.version	of the state's schema (the global variables); default 1
@@ -270,10 +271,24 @@ kvmbpf_from_kernel(struct kvm_bpf_access *from)
  *	.regions = { KVMBPF_MMIO(0x1000), KVMBPF_MMIO(0x100) }
  */
 #define KVMBPF_MMIO(bytes)							\
+	KVMBPF_REGION(KVMBPF_BUS_MMIO, bytes, (bytes) > 0, "a region has at least one byte")
+
+/*
+ * KVMBPF_PIO(ports): one region of I/O ports, on x86 only; at most 0x10000.
+ * Devices with MMIO and port regions tell them by acc->region.
+ *
+ *	.regions = { KVMBPF_MMIO(0x1000), KVMBPF_PIO(8) }
+ */
+#define KVMBPF_PIO(ports)							\
+	KVMBPF_REGION(KVMBPF_BUS_PIO, ports, (ports) > 0 && (ports) <= 0x10000,	\
+		      "a region of ports has 1 to 0x10000 of them")
+
+/* Private: a region whose size is checked. */
+#define KVMBPF_REGION(region_bus, bytes, good, sentence)			\
 	{									\
-		.bus = KVMBPF_BUS_MMIO,						\
+		.bus = (region_bus),						\
 		.size = (bytes) + 0 * sizeof(struct {				\
-			_Static_assert((bytes) > 0, "a region has at least one byte"); \
+			_Static_assert(good, sentence);				\
 			int unused;						\
 		}),								\
 		.read = "kvmbpf_read",						\

@@ -11,6 +11,7 @@ import json
 import click
 
 from kvmbpf.objfile import ObjectInfo, read_object
+from kvmbpf.spec import Bus, RegionSpec
 
 
 @click.command()
@@ -20,6 +21,10 @@ def inspect(file: str, as_json: bool) -> None:
     """Show what the device object FILE says it is."""
     info = read_object(file)
     click.echo(json.dumps(info.to_json(), indent=2) if as_json else _table(info))
+
+
+def _unit(region: RegionSpec) -> str:
+    return "ports" if region.bus is Bus.PIO else "bytes"
 
 
 def _table(info: ObjectInfo) -> str:
@@ -32,7 +37,7 @@ def _table(info: ObjectInfo) -> str:
     rows += [
         (
             f"region {region.index}",
-            f"{region.bus.name.lower()}  {region.size:#x} bytes  "
+            f"{region.bus.name.lower()}  {region.size:#x} {_unit(region)}  "
             f"read {region.read_program}  write {region.write_program}",
         )
         for region in spec.regions

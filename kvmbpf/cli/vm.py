@@ -14,7 +14,7 @@ import click
 from kvmbpf.errors import VmmError
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
 from kvmbpf.manager.devices import DeviceStatus
-from kvmbpf.manager.record import DeviceRecord
+from kvmbpf.manager.record import DeviceRecord, RegionRecord
 from kvmbpf.manager.store import check_name
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import PROFILES, MachineProfile, Placed, find_profile, place
@@ -43,7 +43,12 @@ class Address(click.ParamType[int]):
 OBJECT = click.argument("path", metavar="OBJECT", type=click.Path(path_type=Path))
 NAME = click.option("--vm", metavar="NAME", help="The VM's name.")
 GPA = click.option(
-    "--gpa", "gpas", metavar="ADDRESS", type=Address(), multiple=True, help="Place a region there."
+    "--gpa",
+    "gpas",
+    metavar="ADDRESS",
+    type=Address(),
+    multiple=True,
+    help="Place a region there: its address, or its first port.",
 )
 GSI = click.option(
     "--gsi", "gsis", metavar="GSI", type=Address(), multiple=True, help="Wire an irq there."
@@ -52,7 +57,9 @@ GSI = click.option(
 
 def _describe(record: DeviceRecord) -> str:
     parts = [f"device {record.device} ({record.compatible})"]
-    parts += [f"region {i} at {r.gpa:#x}, {r.size:#x} bytes" for i, r in enumerate(record.regions)]
+    for index, region in enumerate(record.regions):
+        where, unit = ("port ", "ports") if region.on_ports else ("", "bytes")
+        parts.append(f"region {index} at {where}{region.gpa:#x}, {region.size:#x} {unit}")
     parts += [f"irq {i} on gsi {q.gsi}, {q.trigger}" for i, q in enumerate(record.irqs)]
     return "; ".join(parts)
 
@@ -136,7 +143,7 @@ def list_command(as_json: bool) -> None:
                 record.vm,
                 str(record.pid),
                 record.device,
-                ",".join(f"{r.gpa:#x}+{r.size:#x}" for r in record.regions),
+                ",".join(map(_range, record.regions)),
                 ",".join(str(i.gsi) for i in record.irqs) or "-",
                 Path(status.version.path).name if status.version else "unknown",
             )
@@ -145,6 +152,10 @@ def list_command(as_json: bool) -> None:
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo(line.rstrip())
+
+
+def _range(region: RegionRecord) -> str:
+    return f"{'io:' if region.on_ports else ''}{region.gpa:#x}+{region.size:#x}"
 
 
 def _as_json(store: Store, status: DeviceStatus) -> dict[str, object]:

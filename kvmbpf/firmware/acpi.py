@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from kvmbpf.firmware import aml
 from kvmbpf.placement import Placed
-from kvmbpf.spec import PropertySpec, Trigger
+from kvmbpf.spec import Bus, PropertySpec, Trigger
 
 # Device properties for _DSD.
 # Source: "_DSD (Device Specific Data) Implementation Guide", 3.1.
@@ -34,7 +34,8 @@ def to_ssdt(devices: Sequence[Placed]) -> bytes:
 def _device(index: int, placed: Placed) -> bytes:
     spec = placed.spec
     descriptors = [
-        _memory(gpa, region.size) for gpa, region in zip(placed.regions, spec.regions, strict=True)
+        _ports(base, region.size) if region.bus is Bus.PIO else _memory(base, region.size)
+        for base, region in zip(placed.regions, spec.regions, strict=True)
     ]
     descriptors += [
         aml.interrupt(gsi, level=irq.trigger is Trigger.LEVEL)
@@ -60,6 +61,10 @@ def _memory(gpa: int, size: int) -> bytes:
     if gpa + size <= 1 << 32:
         return aml.memory32_fixed(gpa, size)
     return aml.qword_memory(gpa, size)
+
+
+def _ports(base: int, size: int) -> bytes:
+    return aml.io(base, size) if size <= 0xFF else aml.dword_io(base, size)
 
 
 def _property(item: PropertySpec) -> bytes:

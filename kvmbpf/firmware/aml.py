@@ -107,6 +107,21 @@ def qword_memory(base: int, size: int) -> bytes:
     )
 
 
+def io(base: int, size: int) -> bytes:
+    """Return ``IO (Decode16, base, base, 1, size)``: ports (C ``u16``), up to 255 (C ``u8``)."""
+    return struct.pack("<BBHHBB", 0x47, 1, base, base, 1, size)
+
+
+def dword_io(base: int, size: int) -> bytes:
+    """Return ``DWordIO`` (C ``u32`` each): consumed, fixed at both ends, the whole range."""
+    consumer_fixed, entire_range = 0x0D, 0x03
+    return struct.pack(
+        "<BHBBBIIIII",
+        *(0x87, 0x17, 1, consumer_fixed, entire_range),
+        *(0, base, base + size - 1, 0, size),
+    )
+
+
 def interrupt(gsi: int, *, level: bool) -> bytes:
     """Return ``Interrupt (ResourceConsumer, Edge | Level, ActiveHigh, Exclusive) {gsi}``.
 

@@ -208,8 +208,8 @@ def _record(placed: Placed, *, vm: str, pid: int, version: ObjectVersion) -> Dev
         compatible=spec.compatible,
         state_version=spec.version,
         regions=tuple(
-            RegionRecord(gpa, region.size)
-            for region, gpa in zip(spec.regions, placed.regions, strict=True)
+            RegionRecord(base, region.size, region.bus.name.lower())
+            for region, base in zip(spec.regions, placed.regions, strict=True)
         ),
         irqs=tuple(
             IrqRecord(gsi, irq.trigger.value)

@@ -40,10 +40,16 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True)
 class RegionRecord:
-    """Where a region is: guest physical address and size, in bytes."""
+    """Where a region is: guest physical address or port, size in bytes, bus."""
 
     gpa: int
     size: int
+    bus: str = Bus.MMIO.name.lower()
+
+    @property
+    def on_ports(self) -> bool:
+        """Whether it is a region of ports."""
+        return Bus[self.bus.upper()] is Bus.PIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ class DeviceRecord:
             compatible=self.compatible,
             version=self.state_version,
             regions=tuple(
-                RegionSpec(index, Bus.MMIO, region.size, "", "")
+                RegionSpec(index, Bus[region.bus.upper()], region.size, "", "")
                 for index, region in enumerate(self.regions)
             ),
             irqs=tuple(IrqSpec(index, Trigger(irq.trigger)) for index, irq in enumerate(self.irqs)),
@@ -107,6 +113,11 @@ class DeviceRecord:
         if spec.compatible != self.compatible:
             return f"compatible was {self.compatible}, is {spec.compatible}"
         for what, before, after in (
+            (
+                "region buses",
+                [r.bus for r in self.regions],
+                [r.bus.name.lower() for r in spec.regions],
+            ),
             ("region sizes", [r.size for r in self.regions], [r.size for r in spec.regions]),
             ("irqs", [i.trigger for i in self.irqs], [i.trigger.value for i in spec.irqs]),
         ):
@@ -126,6 +137,8 @@ def read_record(path: Path) -> DeviceRecord:
         if schema != SCHEMA:
             raise BadFileError(path, f"a record of schema {schema}; this kvmbpf reads {SCHEMA}")
         raw["regions"] = tuple(RegionRecord(**item) for item in raw["regions"])
+        for region in raw["regions"]:
+            Bus[region.bus.upper()]  # KeyError when there is none
         raw["irqs"] = tuple(IrqRecord(**item) for item in raw["irqs"])
         raw["versions"] = tuple(ObjectVersion(**item) for item in raw["versions"])
         return DeviceRecord(**raw)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
+from kvmbpf.bench.loop_guest import END_PORT, FREE_PORT, LOOP_DONE, Access, LoopGuest
 from kvmbpf.errors import KernelCallError, StateError, UnsupportedError, VmmError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.kvm import Kvm
@@ -35,6 +35,40 @@ def test_an_access_to_nothing_leaves_with_its_details() -> None:
             assert (mmio.phys_addr, mmio.len, mmio.is_write) == (GPA + 8, 4, 1)
             assert bytes(mmio.data[:4]) == struct.pack("<I", 0x11223344)
         assert guest.vcpu.run() == LOOP_DONE
+
+
+def test_a_port_access_leaves_with_its_details() -> None:
+    with LoopGuest(GPA) as guest:
+        for access, direction in ((Access.PIO_WRITE, 1), (Access.PIO_READ, 0)):
+            guest.begin(access, 2, value=0x11223344, offset=4)
+            for _ in range(2):
+                assert guest.vcpu.run() == uapi.KVM_EXIT_IO
+                found = guest.vcpu.io()
+                assert (found.direction, found.port) == (direction, FREE_PORT + 4)
+                assert (found.size, found.count) == (4, 1)
+            assert guest.vcpu.run() == LOOP_DONE
+            assert guest.vcpu.io().port == END_PORT
+
+
+def test_loop_refuses_a_port_that_nothing_answers() -> None:
+    with (
+        LoopGuest(GPA, port=0x700) as guest,
+        pytest.raises(VmmError, match="an access to port 0x700 left KVM"),
+    ):
+        guest.loop(Access.PIO_WRITE, 1)
+
+
+def test_a_port_ioeventfd_counts_writes_to_its_port_only() -> None:
+    with LoopGuest(GPA) as guest, OwnedFd(os.eventfd(0), "eventfd") as event:
+        guest.vm.ioeventfd(FREE_PORT, 4, event, pio=True)
+        guest.loop(Access.PIO_WRITE, 300)
+        assert os.eventfd_read(event.fileno()) == 300
+        with pytest.raises(VmmError):
+            guest.loop(Access.PIO_WRITE, 1, offset=4)
+        with pytest.raises(KernelCallError) as caught:
+            guest.vm.ioeventfd(FREE_PORT, 4, event, pio=True)
+        assert caught.value.errno == errno.EEXIST
+        assert "port 0x600" in str(caught.value)
 
 
 def test_loop_refuses_to_measure_what_leaves_the_kernel() -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import HEADERS, compile_device, find_clang
+from kvmbpf.bench.minimal_vmm import SOURCE as MINIMAL_VMM
+from kvmbpf.compile import HEADERS, compile_device, compile_library, find_clang
 from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError, UnsupportedError
 from kvmbpf.objfile import read_device, read_object
-from kvmbpf.spec import Trigger
+from kvmbpf.spec import Bus, Trigger
 
 DEVICES = HEADERS.parent / "devices"
 
@@ -123,6 +124,18 @@ def test_all_fields_reach_the_note(tmp_path: Path) -> None:
     assert [irq.index for irq in spec.irqs if irq.trigger is Trigger.LEVEL] == [0, 31]
 
 
+def test_both_kinds_of_region_reach_the_note(tmp_path: Path) -> None:
+    regions = "KVMBPF_PIO(8), KVMBPF_MMIO(0x1000), KVMBPF_PIO(0x10000)"
+    spec = read_device(
+        build_device(tmp_path, "d", f'.compatible = "a,b", .regions = {{ {regions} }}')
+    )
+    assert [(region.bus, region.size) for region in spec.regions] == [
+        (Bus.PIO, 8),
+        (Bus.MMIO, 0x1000),
+        (Bus.PIO, 0x10000),
+    ]
+
+
 ONE = '.compatible = "a,b", .regions = { KVMBPF_MMIO(16) }'
 
 
@@ -130,6 +143,16 @@ ONE = '.compatible = "a,b", .regions = { KVMBPF_MMIO(16) }'
     ("name", "fields", "sentence"),
     [
         ("d", '.compatible = "a,b", .regions = { KVMBPF_MMIO(0) }', "at least one byte"),
+        (
+            "d",
+            '.compatible = "a,b", .regions = { KVMBPF_PIO(0) }',
+            "a region of ports has 1 to 0x10000 of them",
+        ),
+        (
+            "d",
+            '.compatible = "a,b", .regions = { KVMBPF_PIO(0x10001) }',
+            "a region of ports has 1 to 0x10000 of them",
+        ),
         ("d", '.compatible = "a,b"', "at least one region"),
         (
             "d",
@@ -236,3 +259,25 @@ def test_newer_clang_beside_an_older_one_is_taken(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_clang().path == tmp_path / "clang-19"
     assert find_clang().version == 19
+
+
+def test_a_helper_compiles_without_a_warning(tmp_path: Path) -> None:
+    output = compile_library(MINIMAL_VMM, tmp_path / "vmm.so", warnings_are_errors=True)
+    assert output.read_bytes().startswith(b"\x7fELF")
+
+
+def test_a_helpers_first_error_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "helper.c"
+    source.write_text("int f(void)\n{\n\treturn missing;\n}\n")
+    with pytest.raises(BadFileError, match=r"helper\.c line 3 column 16: .*missing") as caught:
+        compile_library(source, tmp_path / "out.so")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_gcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnsupportedError) as caught:
+        compile_library(MINIMAL_VMM, tmp_path / "out.so")
+    assert str(caught.value) == (
+        "gcc: found nothing, needed any; install it (Debian: apt install gcc libc6-dev)"
+    )

@@ -166,3 +166,43 @@ def test_package_length_counts_itself(content: int) -> None:
 def test_package_that_is_too_long() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         aml.package_length(1 << 28)
+
+
+PORTS = replace(DEMO, regions=(RegionSpec(0, Bus.PIO, 8, "kvmbpf_read", "kvmbpf_write"),))
+
+
+def test_ports(tmp_path: Path) -> None:
+    text = disassemble(to_ssdt([place(PORTS, Q35)]), tmp_path)
+    assert "ResourceTemplate () { IO (Decode16, 0x0D00, 0x0D00, 0x01, 0x08, )" in text
+    assert "Memory32Fixed" not in text
+
+
+def test_ports_and_memory_in_the_order_of_the_regions(tmp_path: Path) -> None:
+    spec = replace(DEMO, regions=(PORTS.regions[0], replace(DEMO.regions[0], index=1)))
+    text = disassemble(to_ssdt([place(spec, Q35)]), tmp_path)
+    assert re.findall(r"(\w+) \((?:Decode16|ReadWrite)", text) == ["IO", "Memory32Fixed"]
+
+
+@pytest.mark.parametrize(
+    ("base", "size", "wide"),
+    [
+        (0xFF01, 0xFF, False),
+        (0xFFFF, 1, False),
+        (0xD00, 0x100, True),
+        (0xFF00, 0x100, True),
+        (0, 0x10000, True),
+    ],
+)
+def test_how_many_ports_one_descriptor_takes(
+    base: int, size: int, wide: bool, tmp_path: Path
+) -> None:
+    spec = replace(PORTS, regions=(replace(PORTS.regions[0], size=size),))
+    text = disassemble(to_ssdt([place(spec, Q35, [base])]), tmp_path)
+    if wide:
+        assert (
+            "DWordIO (ResourceConsumer, MinFixed, MaxFixed, PosDecode, EntireRange, "
+            f"0x{0:08X}, 0x{base:08X}, 0x{base + size - 1:08X}, 0x{0:08X}, 0x{size:08X}, "
+            ",, , TypeStatic, DenseTranslation)"
+        ) in text
+    else:
+        assert f"IO (Decode16, 0x{base:04X}, 0x{base:04X}, 0x01, 0x{size:02X}, )" in text

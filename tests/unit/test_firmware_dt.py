@@ -7,6 +7,9 @@ import re
 import subprocess
 from dataclasses import replace
 
+import pytest
+
+from kvmbpf.errors import PlacementError
 from kvmbpf.firmware.dt import to_dtb, to_dts
 from kvmbpf.placement import Q35, Placed, place
 from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
@@ -99,3 +102,38 @@ def test_properties() -> None:
     text = text_of([place(spec, Q35)])
     assert "clock-frequency = <0xf4240>;" in text
     assert 'label = "x y";' in text
+
+
+PORTS = replace(DEMO, name="ports", regions=(replace(DEMO.regions[0], bus=Bus.PIO, size=8),))
+
+
+def test_ports_are_on_a_bus_of_their_own() -> None:
+    expected = """
+        isa@0 { #address-cells = <0x02>; #size-cells = <0x01>; compatible = "isa";
+            ranges = <0x01 0x00 0x00 0x00 0x10000 0x00 0x00 0x00 0x00 0x80000000 0x00
+            0x80000000 0x00 0x80000000 0x80000000>;
+            ports@id00 { compatible = "kvmbpf,demo"; reg = <0x01 0xd00 0x08>; };
+        };
+        """
+    text = text_of([place(DEMO, Q35), place(PORTS, Q35)])
+    assert " ".join(expected.split()) in text
+    assert "demo@fef00000 {" in text
+
+
+def test_ports_and_memory_of_one_device() -> None:
+    spec = replace(PORTS, regions=(*PORTS.regions, replace(DEMO.regions[0], index=1)))
+    text = text_of([place(spec, Q35)], 9)
+    assert "ports@id00 {" in text
+    assert "reg = <0x01 0xd00 0x08 0x00 0xfef00000 0x1000>;" in text
+    assert "interrupts = <0x05 0x01>;" in text
+
+
+def test_memory_first_gives_the_node_its_address() -> None:
+    spec = replace(PORTS, regions=(DEMO.regions[0], replace(PORTS.regions[0], index=1)))
+    assert "ports@fef00000 {" in text_of([place(spec, Q35)])
+
+
+def test_ports_with_memory_above_4_gib() -> None:
+    spec = replace(PORTS, regions=(*PORTS.regions, replace(DEMO.regions[0], index=1)))
+    with pytest.raises(PlacementError, match="region 1 at 0x100000000: a device with ports"):
+        to_dtb([place(spec, Q35, [0xD00, 1 << 32])])

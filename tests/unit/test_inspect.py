@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kvmbpf.compile import compile_shipped
 from kvmbpf.elffile import ElfImage
 from kvmbpf.objfile import NOTE_SECTION, read_object
 
@@ -48,6 +49,15 @@ def test_json(demo_v1: Path) -> None:
     done = kvmbpf("inspect", "--json", demo_v1)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == read_object(demo_v1).to_json()
+
+
+def test_ports_are_called_so(tmp_path: Path) -> None:
+    device = compile_shipped("bench/bench_pio", tmp_path)
+    done = kvmbpf("inspect", device)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pio  0x4 ports  read kvmbpf_read  write kvmbpf_write" in done.stdout
+    region = json.loads(kvmbpf("inspect", "--json", device).stdout)["device"]["regions"][0]
+    assert (region["bus"], region["size"]) == ("pio", 4)
 
 
 def test_readme_shows_what_is_printed(demo_v1: Path) -> None:

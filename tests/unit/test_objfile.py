@@ -222,7 +222,10 @@ def u32(value: int) -> bytes:
         (0x2C, b"de\xffo", 0x2C, 'name: "de\\xffo", expected the form'),
         (0x4C, b"c" * 64, 0x4C, "compatible: string not terminated within 64 bytes"),
         (0x4C, b"kvm bp", 0x4C, 'compatible: "kvm bp,demo", expected the form'),
-        (0x8C, u32(1), 0x8C, "region 0: bus 1, expected 0 (MMIO)"),
+        (0x8C, u32(2), 0x8C, "region 0: bus 2, expected 0 (MMIO) or 1 (PIO)"),
+        (0x8C, u32(0x80000001), 0x8C, "region 0: bus 2147483649, expected"),
+        (0x8C, struct.pack("<IIQ", 1, 0, 0x10001), 0x94, "size 0x10001, expected at most 0x10000"),
+        (0x8C, struct.pack("<IIQ", 1, 0, 0), 0x94, "region 0: size 0, expected"),
         (0x90, u32(1), 0x90, "region 0: flags 0x1, expected 0"),
         (0x94, bytes(8), 0x94, "region 0: size 0, expected at least one byte"),
         (0x94, b"\xff" * 8, 0x94, "region 0: size 0xffffffffffffffff, expected at most"),
@@ -248,6 +251,12 @@ def test_largest_region(demo_v1: Path, tmp_path: Path) -> None:
     size = struct.pack("<Q", 1 << 52)
     path = patched(demo_v1, tmp_path / "large.o", 0x94, size)
     assert read_device(path).regions[0].size == 1 << 52
+
+
+def test_every_port_there_is(demo_v1: Path, tmp_path: Path) -> None:
+    path = patched(demo_v1, tmp_path / "ports.o", 0x8C, struct.pack("<IIQ", 1, 0, 1 << 16))
+    region = read_device(path).regions[0]
+    assert (region.bus, region.size) == (Bus.PIO, 1 << 16)
 
 
 def section_header(path: Path, name: str) -> int:

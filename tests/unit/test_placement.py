@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +30,13 @@ def device(*sizes: int, irqs: int = 0, name: str = "dev") -> DeviceSpec:
     )
 
 
+def ports(*sizes: int, name: str = "dev") -> DeviceSpec:
+    regions = device(*sizes, name=name).regions
+    return replace(
+        device(*sizes, name=name), regions=tuple(replace(one, bus=Bus.PIO) for one in regions)
+    )
+
+
 def test_q35_starts_at_its_window_and_gsi_5() -> None:
     spec = device(0x1000, irqs=1)
     assert place(spec, Q35) == Placed(spec, (0xFEF00000,), (5,))
@@ -43,6 +52,8 @@ def test_microvm_has_the_same_window() -> None:
 def test_profile_is_sound(profile: MachineProfile) -> None:
     assert profile.window_gpa == 0xFEF00000
     assert profile.window_gpa + profile.window_bytes - 1 == 0xFEFFFFFF
+    assert profile.window_port == 0xD00
+    assert profile.window_port + profile.window_ports == 0x1000
     assert len(set(profile.gsis)) == len(profile.gsis) > 0
 
 
@@ -164,3 +175,51 @@ def test_nothing_overlaps(devices: list[list[int]]) -> None:
     )
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
     assert all(start >= 0xFEF00000 and end <= 0xFF000000 for start, end in ranges)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_ports_start_at_their_window_in_sixteens(profile: MachineProfile) -> None:
+    assert place(ports(4, 17, 0x100), profile).regions == (0xD00, 0xD10, 0xD30)
+
+
+def test_buses_do_not_meet() -> None:
+    mixed = device(0x1000, 8, 0x1000)
+    regions = (mixed.regions[0], replace(mixed.regions[1], bus=Bus.PIO), mixed.regions[2])
+    first = place(replace(mixed, regions=regions), Q35)
+    assert first.regions == (0xFEF00000, 0xD00, 0xFEF01000)
+    second = place(replace(mixed, regions=regions, name="other"), Q35, taken=[first])
+    assert second.regions == (0xFEF02000, 0xD10, 0xFEF03000)
+    same_number = replace(mixed, regions=regions[:2], name="low")
+    assert place(same_number, Q35, [0x2000, 0x2000], taken=[first]).regions == (0x2000, 0x2000)
+
+
+def test_whole_window_of_ports_fits() -> None:
+    assert place(ports(0x300), Q35).regions == (0xD00,)
+    with pytest.raises(PlacementError) as caught:
+        place(ports(0x301), MICROVM)
+    assert str(caught.value) == (
+        "device dev: region 0 of 0x301 ports: no room in the window 0xd00..0xfff of microvm; "
+        "give a port"
+    )
+
+
+@pytest.mark.parametrize(("base", "size"), [(0, 0x10000), (0xFFFF, 1), (0xFFF8, 8), (0x3F9, 3)])
+def test_given_ports_need_no_alignment(base: int, size: int) -> None:
+    assert place(ports(size), Q35, [base]).regions == (base,)
+
+
+@pytest.mark.parametrize(
+    ("base", "size", "reason"),
+    [
+        (0xFFF9, 8, "port 0xfff9 is out of range, 0..0xffff"),
+        (0x10000, 1, "port 0x10000 is out of range"),
+        (0, 0x10001, "port 0x0 is out of range"),
+        (-1, 1, "port -0x1 is out of range"),
+        (0xCF9, 8, "port 0xcf9 overlaps device first at 0xd00..0xd07"),
+        (0xD07, 8, "port 0xd07 overlaps device first at 0xd00..0xd07"),
+    ],
+)
+def test_wrong_port(base: int, size: int, reason: str) -> None:
+    first = place(ports(8, name="first"), Q35)
+    with pytest.raises(PlacementError, match=re.escape(reason)):
+        place(ports(size), Q35, [base], taken=[first])

@@ -1,25 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The bench device: the least that answers
+ * The bench device on the MMIO bus
  *
- * What `kvmbpf bench` measures: a read gives the sum of what was written.
- * Every offset and width is the same register, so that the program adds next to
- * nothing to the cost of getting to it and back.
+ * The device is in bench.bpf.h.
  */
-#include <kvmbpf.bpf.h>
-
-KVMBPF_DEVICE(bench, .compatible = "kvmbpf,bench", .regions = { KVMBPF_MMIO(0x1000) });
-
-__u64 sum; /* of all values written */
-
-KVMBPF_READ(struct kvmbpf_access *acc)
-{
-	acc->value = sum;
-	return 0;
-}
-
-KVMBPF_WRITE(struct kvmbpf_access *acc)
-{
-	sum += acc->value;
-	return 0;
-}
+#define BENCH_REGION KVMBPF_MMIO(0x1000)
+#include "bench.bpf.h"

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kvmbpf.manager.record: what is written is what is read, and buses are kept apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kvmbpf.errors import BadFileError
+from kvmbpf.manager.record import (
+    DeviceRecord,
+    IrqRecord,
+    ObjectVersion,
+    RegionRecord,
+    read_record,
+)
+from kvmbpf.spec import Bus
+
+RECORD = DeviceRecord(
+    vm="vm",
+    device="dev",
+    pid=1,
+    backend="kernel",
+    compatible="a,b",
+    state_version=1,
+    regions=(RegionRecord(0xFEF00000, 0x1000), RegionRecord(0xD00, 8, "pio")),
+    irqs=(IrqRecord(5, "edge"),),
+    versions=(ObjectVersion(1, "dev.bpf.o", "0" * 64),),
+)
+
+
+def write(path: Path, raw: dict[str, object]) -> Path:
+    path.write_text(json.dumps(raw))
+    return path
+
+
+def test_a_record_reads_back(tmp_path: Path) -> None:
+    assert read_record(write(tmp_path / "r.json", RECORD.to_json())) == RECORD
+
+
+def test_its_place_keeps_the_bus() -> None:
+    placed = RECORD.placed()
+    assert [region.bus for region in placed.spec.regions] == [Bus.MMIO, Bus.PIO]
+    assert placed.regions == (0xFEF00000, 0xD00)
+    assert [region.on_ports for region in RECORD.regions] == [False, True]
+
+
+def test_a_record_from_before_ports_is_memory(tmp_path: Path) -> None:
+    raw = RECORD.to_json()
+    raw["regions"] = [{"gpa": 0xFEF00000, "size": 0x1000}]
+    found = read_record(write(tmp_path / "r.json", raw))
+    assert found.regions == (RegionRecord(0xFEF00000, 0x1000, "mmio"),)
+
+
+@pytest.mark.parametrize("bus", ["usb", "", 1, None])
+def test_an_unknown_bus(bus: object, tmp_path: Path) -> None:
+    raw = RECORD.to_json()
+    raw["regions"] = [{"gpa": 0, "size": 1, "bus": bus}]
+    with pytest.raises(BadFileError, match="not a device's record"):
+        read_record(write(tmp_path / "r.json", raw))
+
+
+def test_an_update_may_not_move_to_another_bus() -> None:
+    spec = RECORD.placed().spec
+    assert RECORD.difference(spec) is None
+    moved = replace(spec, regions=tuple(replace(one, bus=Bus.PIO) for one in spec.regions))
+    assert RECORD.difference(moved) == ("region buses were ['mmio', 'pio'], are ['pio', 'pio']")
