@@ -41,8 +41,9 @@
 #define TICK_NS           40000000 /* interrupts what a thread waits for */
 #define LONGEST_WORKER_MS 4000
 #define HANG_S            120
-#define ALL_REACHED_S     30 /* in a run of this length each operation has to succeed once ... */
-#define ALL_SEEN_S        600 /* ... and in one of this length everything has to be seen */
+#define MOST_REACHED_S    30 /* in a run of this length most operations have to succeed once, */
+#define ALL_REACHED_OPS   10000 /* with as many of them each, */
+#define ALL_SEEN_S        600 /* and in a run of this length everything has to be seen */
 
 enum end { END_KILLED, END_EXITS, END_CLOSES, NR_ENDS };
 
@@ -330,15 +331,22 @@ static unsigned int objects_that_ran(void)
 	return n;
 }
 
+/* The debug kernel is too slow for the rarest operations to succeed in a short run. */
+static unsigned int may_miss(void)
+{
+	if (seconds >= ALL_SEEN_S || report_tried(nr_ops) >= ALL_REACHED_OPS)
+		return 0;
+	return nr_ops / 10;
+}
+
 static int conclude(uint64_t workers)
 {
 	const char *names[REPORT_MAX_OPS];
-	bool all;
-	unsigned int i;
+	unsigned int i, missed;
 
 	for (i = 0; i < nr_ops; i++)
 		names[i] = ops[i].name;
-	all = report_print(names, nr_ops, seconds >= ALL_SEEN_S);
+	missed = report_print(names, nr_ops, seconds >= ALL_SEEN_S);
 	print_runs();
 	printf("\n%lu workers of %u threads, %u s, --seed %#lx\n", workers, nr_threads, seconds,
 	       seed);
@@ -346,8 +354,8 @@ static int conclude(uint64_t workers)
 	if (report->nr_violations)
 		return 1;
 	if (seconds >= ALL_SEEN_S)
-		all = all && objects_that_ran() == nr_objects;
-	if (seconds >= ALL_REACHED_S && !(all && objects_that_ran())) {
+		missed += nr_objects - objects_that_ran();
+	if (seconds >= MOST_REACHED_S && (missed > may_miss() || !objects_that_ran())) {
 		printf("FAILED: something above was never reached\n");
 		return 2;
 	}

@@ -101,21 +101,30 @@ static void print_counts(void)
 		printf("%9lu  %s\n", report->events[i], event_names[i]);
 }
 
-/* Print all of it; return whether each operation, and event if asked for, was reached. */
-bool report_print(const char *const *names, unsigned int nr, bool with_events)
+uint64_t report_tried(unsigned int nr)
 {
-	bool all = true;
+	uint64_t tried = 0;
 	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		tried += report->ops[i].tried;
+	return tried;
+}
+
+/* Print all of it; return how many operations, and events if asked for, were never reached. */
+unsigned int report_print(const char *const *names, unsigned int nr, bool with_events)
+{
+	unsigned int i, missed = 0;
 
 	printf("%-22s %9s %9s  errors\n", "operation", "tried", "ok");
 	for (i = 0; i < nr; i++) {
 		print_op(names[i], &report->ops[i]);
-		all = all && report->ops[i].ok;
+		missed += !report->ops[i].ok;
 	}
 	print_counts();
 	for (i = 0; i < NR_EVENTS && with_events; i++)
-		all = all && report->events[i];
-	return all;
+		missed += !report->events[i];
+	return missed;
 }
 
 void report_print_violations(void)
