@@ -28,6 +28,7 @@ from kvmbpf.lab.kernel import LabKernel
 from kvmbpf.lab.klog import kernel_complaints
 from kvmbpf.lab.progress import Progress
 from kvmbpf.lab.tap import Program
+from kvmbpf.lab.tools import check_tools, tied
 
 # Names a kernel tree whose selftests to take, where no option does.
 SELFTESTS_VARIABLE = "KVMBPF_SELFTESTS"
@@ -48,8 +49,6 @@ _FOLDERS = (
 _BUILT = shutil.ignore_patterns("*.o", "*.a", "*.cmd", "*.ko", "*.mod", "*.mod.c", "*.d")
 # tool -> the Debian package that has it
 _TOOLS = {"clang": "clang", "gcc": "gcc", "make": "make", "setpriv": "util-linux"}
-# A make that outlives us would write where the next one has begun to clear.
-_DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 # Not the kernels' own: nobody should have to wait for one to be built.
 _LOCK = "selftests.lock"
 # Not from the outside: of a build that this one may be part of.
@@ -192,14 +191,7 @@ def _check(source: Path) -> None:
             needed="a kernel with the whole series",
             mend=f"name a kernel tree that has them with {SELFTESTS_VARIABLE}",
         )
-    for tool, package in _TOOLS.items():
-        if shutil.which(tool) is None:
-            raise UnsupportedError(
-                tool,
-                found="nothing on PATH",
-                needed="it to build the selftests",
-                mend=f"apt-get install {package}",
-            )
+    check_tools(_TOOLS, "the selftests")
 
 
 def _digest(tests: Path, kernel: LabKernel) -> str:
@@ -257,7 +249,7 @@ def _make(folder: Path, arguments: list[str], log: Path, output: int) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     jobs = len(os.sched_getaffinity(0))
     done = subprocess.run(
-        [*_DIES_WITH_PARENT, "make", f"-j{jobs}", *arguments],
+        tied(["make", f"-j{jobs}", *arguments]),
         cwd=folder,
         env=environment | {"LC_ALL": "C"},
         stdin=subprocess.DEVNULL,

@@ -37,17 +37,19 @@ NO_SPACE = "No space left on device"
 _DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 
 
-def check_tools() -> None:
-    """Check that all of `TOOLS` are installed.
+def check_tools(tools: Mapping[str, str] = TOOLS, purpose: str = "a kernel") -> None:
+    """Check that tools are installed.
 
+    :param tools: tool -> the Debian package that has it.
+    :param purpose: what is to be built with them.
     :raise UnsupportedError: when one is not; names it and its package.
     """
-    for tool, package in TOOLS.items():
+    for tool, package in tools.items():
         if shutil.which(tool) is None:
             raise UnsupportedError(
                 tool,
                 found="nothing on PATH",
-                needed="it to build a kernel",
+                needed=f"it to build {purpose}",
                 mend=f"apt-get install {package}",
             )
 
