@@ -33,7 +33,7 @@ from kvmbpf.lab.tools import check_tools, tied
 # Names a kernel tree whose selftests to take, where no option does.
 SELFTESTS_VARIABLE = "KVMBPF_SELFTESTS"
 # The longest that one program may run, in seconds; the debug kernel takes longer.
-PROGRAM_TIMEOUT_S = 180.0
+PROGRAM_TIMEOUT_S = 900.0
 DEBUG_FACTOR = 3
 # These make allocations fail, which the debug kernel can only.
 _FAULT_INJECTORS = ("kvm_bpf_failnth_test",)
