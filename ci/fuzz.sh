@@ -17,4 +17,8 @@ seed="${FUZZ_SEED:-${KVMBPF_FUZZ_SEED:-0x$(od -An -N8 -tx8 /dev/urandom | tr -d 
 say "fuzzing for $seconds s with KVMBPF_FUZZ_SEED=$seed"
 export KVMBPF_FUZZ_SECONDS="$seconds" KVMBPF_FUZZ_SEED="$seed" KVMBPF_REQUIRE=1
 export KVMBPF_LAB_SILENCE_S="${KVMBPF_LAB_SILENCE_S:-$((seconds + SLACK_S))}"
-exec "$VENV/bin/pytest" -rP tests/lab/test_fuzz.py tests/lab/test_kill.py "$@"
+# Last what the debug kernel has to say of it all: its log, and what it lost.
+LOG=tests/lab/test_kernel_log.py
+exec "$VENV/bin/pytest" -rP tests/lab/test_fuzz.py tests/lab/test_kill.py \
+	"$LOG::test_the_kernel_logged_no_bug_and_no_warning[debug]" \
+	"$LOG::test_no_memory_of_kvm_or_bpf_was_lost[debug]" "$@"

@@ -32,7 +32,7 @@ from tests.lab.objects import OBJECTS_VARIABLE, compile_objects
 # Set inside the lab: the file that takes the reports.
 REPORTS_VARIABLE = "KVMBPF_LAB_REPORTS"
 # The longest silence between two reports, in seconds; the first one waits for the boot.
-SILENCE_S = float(os.environ.get("KVMBPF_LAB_SILENCE_S", "300"))
+SILENCE_S = float(os.environ.get("KVMBPF_LAB_SILENCE_S", "600"))
 # The debug kernel is that much slower than the plain one, and then some.
 DEBUG_FACTOR = 4
 _POLL_S = 0.1
