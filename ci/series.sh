@@ -75,7 +75,8 @@ check_sparse() {
 	while read -r file; do
 		[ -f "$TREE/$file" ] && touch "$TREE/$file"
 	done < <(cd "$TREE" && ls virt/kvm/kvm_bpf*.c 2>/dev/null)
-	make -s -C "$TREE" O="$FOLDER/built-in" C=1 virt/kvm/ arch/x86/kvm/ >"$log" 2>&1 || true
+	make -s -C "$TREE" O="$FOLDER/built-in" C=1 virt/kvm/ arch/x86/kvm/ >"$log" 2>&1 ||
+		die "$patch: make C=1 fails, see $log"
 	if grep -m 5 -E 'kvm_bpf[a-z_]*\.[ch].*(warning|error):' "$log" >&2; then
 		die "$patch: sparse is not silent, see $log"
 	fi

@@ -14,9 +14,7 @@ from kvmbpf.lab import LabKernel, LabRun
 from kvmbpf.lab.boot import DEBUG, PLAIN
 from tests.unit.fake_lab import alive, eventually
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("qemu-system-x86_64") is None, reason="no qemu-system-x86_64"
-)
+pytestmark = pytest.mark.on_host
 
 # What it says goes where virtme-run's does: to the console that the lab keeps.
 _QEMU = """#!/bin/sh
