@@ -15,6 +15,8 @@ _PLAN = re.compile(r"^1\.\.(\d+)(?:\s+#\s*(SKIP)\b\s*(.*))?", re.IGNORECASE)
 _RESULT = re.compile(r"^(not )?ok\b\s*\d*\s*(?:-\s*)?(.*)$")
 _DIRECTIVE = re.compile(r"#\s*(SKIP|XFAIL|TODO)\b\s*(.*)$", re.IGNORECASE)
 _BAIL_OUT = re.compile(r"^Bail out!\s*(.*)$")
+# What kselftest_harness.h says of an expectation, as "# x86_64/a_test.c:12:case:Expected ...".
+_WHY = re.compile(r"^#\s*(\S+\.c:\d+:.*)$")
 
 # Exit statuses: of timeout(1), of a program that timeout had to kill, of kselftest.h's KSFT_SKIP.
 _TIMED_OUT, _KILLED, _SKIPPED = 124, 137, 4
@@ -28,11 +30,13 @@ class Case:
     :param name: what it is about.
     :param passed: whether it said ``ok``.
     :param directive: ``skip: REASON`` and the like, when the line has one.
+    :param said: what the harness said of its expectations before the result.
     """
 
     name: str
     passed: bool
     directive: str = ""
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Program:
     def problems(self) -> list[str]:
         """Why it has not passed; empty when it has."""
         cases = self.cases
-        found = [f"not ok: {case.name}" for case in cases if not case.passed]
+        found = ["; ".join((f"not ok: {one.name}", *one.said)) for one in cases if not one.passed]
         found += [f"{case.directive}: {case.name}" for case in cases if case.directive]
         found += _bad_plan(self.output, len(cases))
         found += [
@@ -88,14 +92,17 @@ class Program:
 def read_cases(output: str) -> list[Case]:
     """Return the results in a program's output, in their order."""
     cases = []
+    why: list[str] = []
     for line in output.splitlines():
         match = _RESULT.match(line)
         if match is None:
+            why += [said[1] for said in [_WHY.match(line)] if said]
             continue
         directive = _DIRECTIVE.search(match[2])
         name = match[2][: directive.start()] if directive else match[2]
         said = f"{directive[1].lower()} {directive[2]}".strip() if directive else ""
-        cases.append(Case(name.strip() or "(no name)", match[1] is None, said))
+        cases.append(Case(name.strip() or "(no name)", match[1] is None, said, tuple(why)))
+        why = []
     return cases
 
 

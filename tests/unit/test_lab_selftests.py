@@ -40,6 +40,17 @@ def test_not_ok_is_named_and_explains_the_exit_status() -> None:
     assert problems(output, 1) == ["not ok: fine is loaded"]
 
 
+def test_a_failure_comes_with_the_expectations_that_failed() -> None:
+    output = """1..2
+# x86_64/a_test.c:12:fine:Expected 0 (0) == left (2)
+#  RUN           global.fine ...
+not ok 1 fine
+ok 2 also fine
+"""
+    said = "x86_64/a_test.c:12:fine:Expected 0 (0) == left (2)"
+    assert problems(output, 1) == [f"not ok: fine; {said}"]
+
+
 @pytest.mark.parametrize("directive", ["SKIP", "skip", "XFAIL", "TODO"])
 def test_what_was_not_tested_is_a_problem(directive: str) -> None:
     output = GOOD.replace("device.create\nok", f"device.create # {directive} no PIT\nok")
