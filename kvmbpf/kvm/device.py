@@ -23,6 +23,7 @@ _GROUPS = {
     uapi.KVM_DEV_BPF_RESET: "reset",
     uapi.KVM_DEV_BPF_STATS: "stats",
     uapi.KVM_DEV_BPF_STATS_ENABLE: "stats enable",
+    uapi.KVM_DEV_BPF_OPEN: "open",
 }
 
 
@@ -126,6 +127,19 @@ class KvmDevice(OwnedFd):
         self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_STATS, index, stats)
         return stats
 
+    def open(self, device_id: int) -> None:
+        """Stand for another device of the same VM, one that programs are attached to.
+
+        So a later process gets at the device of one that has ended.
+
+        :param device_id: its ``id`` of `info` (``__u64``).
+        :raise KernelCallError: ENOENT when no such device is attached in this VM,
+            EBUSY when this one has a region or an irq, or stands for another
+            already, ENXIO when the kernel's series cannot do that.
+        """
+        value = ctypes.c_uint64(device_id)
+        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_OPEN, 0, value)
+
     def has_attr(self, group: int, index: int) -> bool:
         """Tell whether an attribute exists (KVM_DEV_BPF_*, index)."""
         try:
@@ -142,7 +156,7 @@ class KvmDevice(OwnedFd):
         verb: str,
         group: int,
         index: int,
-        value: ctypes.Structure | ctypes.c_uint32 | None,
+        value: ctypes.Structure | ctypes.c_uint32 | ctypes.c_uint64 | None,
     ) -> None:
         address = 0 if value is None else ctypes.addressof(value)
         name = _GROUPS.get(group, f"group {group}")

@@ -163,3 +163,25 @@ def test_a_reset_needs_programs_that_have_one() -> None:
         with pytest.raises(KernelCallError) as caught:
             device.device.reset()
         assert caught.value.errno == errno.ENODEV
+
+
+def test_a_later_descriptor_opens_an_attached_device() -> None:
+    with steered() as first, first.guest.vm.create_bpf_device() as later:
+        device_id = first.device.info().id
+        later.open(device_id)
+        assert later.info().id == device_id
+        later.enable_stats(True)
+        first.device.close()
+        first.read()
+        assert later.stats(0).reads == 1
+        with pytest.raises(KernelCallError) as caught:
+            later.open(device_id)
+        assert caught.value.errno == errno.EBUSY
+
+
+def test_only_what_is_attached_in_the_same_vm_can_be_opened() -> None:
+    with steered() as first, steered() as other, first.guest.vm.create_bpf_device() as later:
+        for absent in (other.device.info().id, later.info().id, 0):
+            with pytest.raises(KernelCallError) as caught:
+                later.open(absent)
+            assert caught.value.errno == errno.ENOENT

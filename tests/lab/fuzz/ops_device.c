@@ -36,6 +36,7 @@ static unsigned int group_size(uint32_t group)
 	case KVM_DEV_BPF_INFO:
 	case KVM_DEV_BPF_RESET:
 	case KVM_DEV_BPF_STATS_ENABLE:
+	case KVM_DEV_BPF_OPEN:
 		return 1;
 	}
 
@@ -47,6 +48,7 @@ static const int *set_errnos(uint32_t group)
 	static const int region[] = { EFAULT, EBUSY, EEXIST, EINVAL, -1 };
 	static const int irq[] = { EFAULT, EBUSY, EEXIST, EINVAL, EAGAIN, -1 };
 	static const int read_only[] = { EPERM, -1 };
+	static const int open[] = { EFAULT, EBUSY, ENOENT, -1 };
 	static const int other[] = { EFAULT, EINVAL, -1 };
 
 	switch (group) {
@@ -57,6 +59,8 @@ static const int *set_errnos(uint32_t group)
 	case KVM_DEV_BPF_INFO:
 	case KVM_DEV_BPF_STATS:
 		return read_only;
+	case KVM_DEV_BPF_OPEN:
+		return open;
 	}
 
 	return other;
@@ -74,6 +78,7 @@ static const int *get_errnos(uint32_t group)
 	case KVM_DEV_BPF_STATS:
 		return maybe_absent;
 	case KVM_DEV_BPF_RESET:
+	case KVM_DEV_BPF_OPEN:
 		return write_only;
 	}
 
@@ -245,6 +250,45 @@ static int create_device(struct rng *rng)
 		dup2(request.fd, OPS_DEVICE_FD + rng_below(rng, OPS_DEVICE_FDS));
 		pool_put(POOL_DEVICE, rng, request.fd, vm.home, &model);
 	}
+	pool_release(&vm);
+	return r;
+}
+
+/* One more descriptor of a device that may be attached, may be of that VM. */
+static int open_device(struct rng *rng)
+{
+	struct kvm_create_device request = { .type = KVM_DEV_TYPE_BPF };
+	struct kvm_bpf_info info = {};
+	struct ref vm, device;
+	int r = OP_SKIP;
+
+	if (!pool_take(POOL_VM, rng, &vm))
+		return r;
+	if (!pool_take(POOL_DEVICE, rng, &device))
+		goto no_device;
+
+	r = checked_ioctl(vm.fd, KVM_CREATE_DEVICE, &request);
+	if (r)
+		goto no_descriptor;
+
+	if (rng_one_in(rng, 16))
+		place_device(rng, request.fd, &(struct device_model){});
+	r = attr_call(request.fd, SET, KVM_DEV_BPF_OPEN, 0, maybe_bad(rng, &device.model.id));
+	if (r) {
+		close(request.fd);
+		goto no_descriptor;
+	}
+
+	if (!attr_call(request.fd, GET, KVM_DEV_BPF_INFO, 0, &info) && info.id != device.model.id)
+		report_violation("opened device %llu, not %llu", (unsigned long long)info.id,
+				 (unsigned long long)device.model.id);
+	if (attr_call(request.fd, SET, KVM_DEV_BPF_OPEN, 0, &device.model.id) != -EBUSY)
+		report_violation("a descriptor was opened twice");
+	dup2(request.fd, OPS_DEVICE_FD + rng_below(rng, OPS_DEVICE_FDS));
+	pool_put(POOL_DEVICE, rng, request.fd, vm.home, &device.model);
+no_descriptor:
+	pool_release(&device);
+no_device:
 	pool_release(&vm);
 	return r;
 }
@@ -481,6 +525,7 @@ static int any_attr(struct rng *rng)
 
 const struct op device_ops[] = {
 	{ "create device", 8, create_device, true },
+	{ "open device", 10, open_device, true },
 	{ "set region", 6, set_region, true },
 	{ "get region", 6, get_region, true },
 	{ "set irq", 6, set_irq, true },
