@@ -177,7 +177,7 @@ class _NoteReader:
         self._check_header()
         return DeviceSpec(
             name=self._text(0x2C, 32, "name", _IDENTIFIER),
-            compatible=self._text(0x4C, 64, "compatible", _COMPATIBLE),
+            compatible=(self._text(0x4C, 64, "compatible", _COMPATIBLE),),
             version=self._version(),
             regions=self._regions(),
             irqs=self._irqs(),

@@ -31,7 +31,7 @@ def _table(info: ObjectInfo) -> str:
     spec = info.spec
     rows = [
         ("device", spec.name),
-        ("compatible", spec.compatible),
+        ("compatible", " ".join(spec.compatible)),
         ("version", str(spec.version)),
     ]
     rows += [

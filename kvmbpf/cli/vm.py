@@ -56,7 +56,7 @@ GSI = click.option(
 
 
 def _describe(record: DeviceRecord) -> str:
-    parts = [f"device {record.device} ({record.compatible})"]
+    parts = [f"device {record.device} ({' '.join(record.compatible)})"]
     for index, region in enumerate(record.regions):
         where, unit = ("port ", "ports") if region.on_ports else ("", "bytes")
         parts.append(f"region {index} at {where}{region.gpa:#x}, {region.size:#x} {unit}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kvmbpf.firmware import aml
+from kvmbpf.firmware.values import simple_value
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus, PropertySpec, Trigger
 
@@ -41,7 +42,6 @@ def _device(index: int, placed: Placed) -> bytes:
         aml.interrupt(gsi, level=irq.trigger is Trigger.LEVEL)
         for gsi, irq in zip(placed.irqs, spec.irqs, strict=True)
     ]
-    properties = [PropertySpec("compatible", spec.compatible), *spec.properties]
     return aml.device(
         f"KB{index:02X}".encode("ascii"),
         aml.name(b"_HID", aml.string("PRP0001"))
@@ -51,7 +51,10 @@ def _device(index: int, placed: Placed) -> bytes:
             b"_DSD",
             aml.package(
                 aml.to_uuid(_DSD_PROPERTIES),
-                aml.package(*(_property(item) for item in properties)),
+                aml.package(
+                    aml.package(aml.string("compatible"), _strings(spec.compatible)),
+                    *(_property(item) for item in spec.properties),
+                ),
             ),
         ),
     )
@@ -68,5 +71,12 @@ def _ports(base: int, size: int) -> bytes:
 
 
 def _property(item: PropertySpec) -> bytes:
-    value = aml.string(item.value) if isinstance(item.value, str) else aml.integer(item.value)
+    found = simple_value(item)
+    value = aml.string(found) if isinstance(found, str) else aml.integer(found)
     return aml.package(aml.string(item.name), value)
+
+
+def _strings(values: tuple[str, ...]) -> bytes:
+    if len(values) == 1:
+        return aml.string(values[0])
+    return aml.package(*(aml.string(value) for value in values))

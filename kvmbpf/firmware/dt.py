@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import fdt
 
 from kvmbpf.errors import PlacementError
+from kvmbpf.firmware.values import simple_value
 from kvmbpf.placement import PORT_END, Placed
 from kvmbpf.spec import Bus, Trigger
 
@@ -108,7 +109,7 @@ def _node(device: Placed, reg: list[int], interrupt_parent: int | None) -> fdt.N
     # A port's unit address has an i before it, by the ISA binding.
     space = "i" if spec.regions[0].bus is Bus.PIO else ""
     node = fdt.Node(f"{spec.name}@{space}{device.regions[0]:x}")
-    node.append(fdt.PropStrings("compatible", spec.compatible))
+    node.append(fdt.PropStrings("compatible", *spec.compatible))
     node.append(fdt.PropWords("reg", *reg))
     if interrupt_parent is not None and spec.irqs:
         node.append(fdt.PropWords("interrupt-parent", interrupt_parent))
@@ -117,8 +118,9 @@ def _node(device: Placed, reg: list[int], interrupt_parent: int | None) -> fdt.N
             cells += [gsi, _IRQ_FLAGS[irq.trigger]]
         node.append(fdt.PropWords("interrupts", *cells))
     for item in spec.properties:
-        kind = fdt.PropStrings if isinstance(item.value, str) else fdt.PropWords
-        node.append(kind(item.name, item.value))
+        value = simple_value(item)
+        kind = fdt.PropStrings if isinstance(value, str) else fdt.PropWords
+        node.append(kind(item.name, value))
     return node
 
 

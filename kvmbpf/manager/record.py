@@ -21,7 +21,8 @@ from kvmbpf.errors import BadFileError
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
 
-SCHEMA = 1
+# 2: compatible is a list
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class DeviceRecord:
     :param device: the device's name.
     :param pid: of the VMM.
     :param backend: who runs the programs.
-    :param compatible: what the guest's driver binds to.
+    :param compatible: what the guest's driver binds to, the most specific first.
     :param state_version: of the state's schema.
     :param regions: by index.
     :param irqs: by index.
@@ -79,7 +80,7 @@ class DeviceRecord:
     device: str
     pid: int
     backend: str
-    compatible: str
+    compatible: tuple[str, ...]
     state_version: int
     regions: tuple[RegionRecord, ...]
     irqs: tuple[IrqRecord, ...]
@@ -111,7 +112,7 @@ class DeviceRecord:
     def difference(self, spec: DeviceSpec) -> str | None:
         """Return how a new object's device differs from this one, or None."""
         if spec.compatible != self.compatible:
-            return f"compatible was {self.compatible}, is {spec.compatible}"
+            return f"compatible was {' '.join(self.compatible)}, is {' '.join(spec.compatible)}"
         for what, before, after in (
             (
                 "region buses",
@@ -129,13 +130,12 @@ class DeviceRecord:
 def read_record(path: Path) -> DeviceRecord:
     """Read a record.
 
-    :raise BadFileError: when it is not one, or of a newer schema.
+    :raise BadFileError: when it is not one, or of an older or newer schema.
     """
     try:
         raw = json.loads(path.read_text())
-        schema = raw.pop("schema")
-        if schema != SCHEMA:
-            raise BadFileError(path, f"a record of schema {schema}; this kvmbpf reads {SCHEMA}")
+        _check_schema(path, raw.pop("schema"))
+        raw["compatible"] = _strings(raw["compatible"])
         raw["regions"] = tuple(RegionRecord(**item) for item in raw["regions"])
         for region in raw["regions"]:
             Bus[region.bus.upper()]  # KeyError when there is none
@@ -144,3 +144,22 @@ def read_record(path: Path) -> DeviceRecord:
         return DeviceRecord(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadFileError(path, f"not a device's record: {error}") from error
+
+
+def _check_schema(path: Path, schema: object) -> None:
+    if schema == SCHEMA:
+        return
+    if isinstance(schema, int):
+        age = "an older" if schema < SCHEMA else "a newer"
+        raise BadFileError(
+            path,
+            f"a record of schema {schema}, by {age} kvmbpf; this one reads schema {SCHEMA}; "
+            "detach the device with the kvmbpf that attached it",
+        )
+    raise ValueError(f"schema {schema!r}")
+
+
+def _strings(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not raw or not all(isinstance(item, str) for item in raw):
+        raise ValueError("compatible is no list of strings")
+    return tuple(raw)

@@ -59,7 +59,7 @@ def build_device(folder: Path, name: str, fields: str) -> Path:
 def test_whole_example_compiles_as_it_stands(tmp_path: Path) -> None:
     info = read_object(build(tmp_path, EXAMPLE))
     assert info.spec.name == "counter"
-    assert info.spec.compatible == "kvmbpf,counter"
+    assert info.spec.compatible == ("kvmbpf,counter",)
     assert info.spec.version == 1
     assert [region.size for region in info.spec.regions] == [0x1000]
     assert [irq.trigger for irq in info.spec.irqs] == [Trigger.EDGE]
@@ -118,7 +118,7 @@ def test_all_fields_reach_the_note(tmp_path: Path) -> None:
         )
     )
     assert spec.name == "a" * 31
-    assert spec.compatible == "b" * 63
+    assert spec.compatible == ("b" * 63,)
     assert spec.version == 7
     assert [region.size for region in spec.regions] == [0x100 << index for index in range(8)]
     assert [irq.index for irq in spec.irqs if irq.trigger is Trigger.LEVEL] == [0, 31]

@@ -18,7 +18,7 @@ from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trig
 
 DEMO = DeviceSpec(
     name="demo",
-    compatible="kvmbpf,demo",
+    compatible=("kvmbpf,demo",),
     version=1,
     regions=(RegionSpec(0, Bus.MMIO, 0x1000, "kvmbpf_read", "kvmbpf_write"),),
     irqs=(IrqSpec(0),),
@@ -69,7 +69,7 @@ def test_whole_table(tmp_path: Path) -> None:
 def test_several_devices_each_with_its_own_name(tmp_path: Path) -> None:
     placed: list[Placed] = []
     for index in range(3):
-        spec = replace(DEMO, compatible=f"a,dev{index}")
+        spec = replace(DEMO, compatible=(f"a,dev{index}",))
         placed.append(place(spec, Q35, taken=placed))
     text = disassemble(to_ssdt(placed), tmp_path)
     assert re.findall(r"Device \((\w+)\)", text) == ["KB00", "KB01", "KB02"]
@@ -119,7 +119,8 @@ def test_above_4_gib(gpa: int, size: int, wide: bool, tmp_path: Path) -> None:
 
 def test_properties_follow_compatible(tmp_path: Path) -> None:
     spec = replace(
-        DEMO, properties=(PropertySpec("clock-frequency", 1000000), PropertySpec("label", "x y"))
+        DEMO,
+        properties=(PropertySpec("clock-frequency", "<1000000>"), PropertySpec("label", '"x y"')),
     )
     text = disassemble(to_ssdt([place(spec, Q35)]), tmp_path)
     assert 'Package (0x02) { "clock-frequency", 0x000F4240 }' in text
@@ -129,7 +130,7 @@ def test_properties_follow_compatible(tmp_path: Path) -> None:
 def test_largest_device_and_many_of_them(tmp_path: Path) -> None:
     spec = DeviceSpec(
         name="n" * 31,
-        compatible="c" * 63,
+        compatible=("c" * 63,),
         version=1,
         regions=tuple(RegionSpec(index, Bus.MMIO, 0x1000, "r", "w") for index in range(8)),
         irqs=tuple(IrqSpec(index) for index in range(32)),

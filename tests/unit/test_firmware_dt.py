@@ -16,7 +16,7 @@ from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trig
 
 DEMO = DeviceSpec(
     name="demo",
-    compatible="kvmbpf,demo",
+    compatible=("kvmbpf,demo",),
     version=1,
     regions=(RegionSpec(0, Bus.MMIO, 0x1000, "kvmbpf_read", "kvmbpf_write"),),
     irqs=(IrqSpec(0),),
@@ -97,7 +97,8 @@ def test_several_devices() -> None:
 
 def test_properties() -> None:
     spec = replace(
-        DEMO, properties=(PropertySpec("clock-frequency", 1000000), PropertySpec("label", "x y"))
+        DEMO,
+        properties=(PropertySpec("clock-frequency", "<1000000>"), PropertySpec("label", '"x y"')),
     )
     text = text_of([place(spec, Q35)])
     assert "clock-frequency = <0xf4240>;" in text

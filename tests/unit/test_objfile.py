@@ -19,7 +19,7 @@ from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec
 
 DEMO = DeviceSpec(
     name="demo",
-    compatible="kvmbpf,demo",
+    compatible=("kvmbpf,demo",),
     version=1,
     regions=(RegionSpec(0, Bus.MMIO, 0x1000, "kvmbpf_read", "kvmbpf_write"),),
     irqs=(IrqSpec(0),),
@@ -81,8 +81,11 @@ def test_json_is_plain(demo_v1: Path) -> None:
             "index": 0,
             "bus": "mmio",
             "size": 4096,
+            "base": None,
             "read_program": "kvmbpf_read",
             "write_program": "kvmbpf_write",
+            "call_read_program": "",
+            "call_write_program": "",
         }
     ]
     assert document["device"]["irqs"] == [{"index": 0, "trigger": "edge"}]

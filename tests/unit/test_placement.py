@@ -20,7 +20,7 @@ from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec
 def device(*sizes: int, irqs: int = 0, name: str = "dev") -> DeviceSpec:
     return DeviceSpec(
         name=name,
-        compatible="a,b",
+        compatible=("a,b",),
         version=1,
         regions=tuple(
             RegionSpec(index, Bus.MMIO, size, "kvmbpf_read", "kvmbpf_write")

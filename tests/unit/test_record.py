@@ -24,7 +24,7 @@ RECORD = DeviceRecord(
     device="dev",
     pid=1,
     backend="kernel",
-    compatible="a,b",
+    compatible=("a,b", "a,c"),
     state_version=1,
     regions=(RegionRecord(0xFEF00000, 0x1000), RegionRecord(0xD00, 8, "pio")),
     irqs=(IrqRecord(5, "edge"),),
@@ -53,6 +53,36 @@ def test_a_record_from_before_ports_is_memory(tmp_path: Path) -> None:
     raw["regions"] = [{"gpa": 0xFEF00000, "size": 0x1000}]
     found = read_record(write(tmp_path / "r.json", raw))
     assert found.regions == (RegionRecord(0xFEF00000, 0x1000, "mmio"),)
+
+
+@pytest.mark.parametrize(("schema", "age"), [(1, "an older"), (3, "a newer")])
+def test_a_record_of_another_schema(schema: int, age: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "r.json", RECORD.to_json() | {"schema": schema, "compatible": "a,b"})
+    with pytest.raises(BadFileError) as caught:
+        read_record(path)
+    assert str(caught.value) == (
+        f"{path}: a record of schema {schema}, by {age} kvmbpf; this one reads schema 2; "
+        "detach the device with the kvmbpf that attached it"
+    )
+
+
+@pytest.mark.parametrize("schema", [None, "2", [], {}])
+def test_a_schema_that_is_no_number(schema: object, tmp_path: Path) -> None:
+    path = write(tmp_path / "r.json", RECORD.to_json() | {"schema": schema})
+    with pytest.raises(BadFileError, match="not a device's record: schema"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("compatible", ["a,b", [], [1], None, {"a": "b"}])
+def test_a_compatible_that_is_no_list(compatible: object, tmp_path: Path) -> None:
+    path = write(tmp_path / "r.json", RECORD.to_json() | {"compatible": compatible})
+    with pytest.raises(BadFileError, match="compatible is no list of strings"):
+        read_record(path)
+
+
+def test_an_update_may_not_be_of_another_device() -> None:
+    other = replace(RECORD.placed().spec, compatible=("a,b",))
+    assert RECORD.difference(other) == "compatible was a,b a,c, is a,b"
 
 
 @pytest.mark.parametrize("bus", ["usb", "", 1, None])
