@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
         "spec",
         "elffile",
         "objfile",
+        "dts",
         "placement",
         "firmware",
         "compile",
@@ -36,7 +37,7 @@ LAYERS: list[set[str]] = [
     {"manager", "bench"},
     {"cli", "demo", "__main__"},
 ]
-UNPRIVILEGED = ("spec", "objfile", "firmware", "placement", "cli.inspect")
+UNPRIVILEGED = ("spec", "objfile", "dts", "firmware", "placement", "cli.inspect")
 PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")
 
 
