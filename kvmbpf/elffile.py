@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Sections and symbols of an untrusted BPF object, with bounded effort.
+"""Sections, symbols and relocations of an untrusted BPF object, with bounded effort.
 
-pyelftools decodes the header, section headers and symbols. Its own walks
+pyelftools decodes the ELF header and knows the names of numbers. Its own walks
 follow whatever counts and strings a file states, which a damaged file turns
-into minutes; so the walks are here, and each is bounded by the file's size and
-by the limits below. Whatever goes wrong is a `BadFileError`.
+into minutes; so the walks over tables are here, each bounded by the file's size
+and by the limits below. Tables are decoded when they are asked for. Whatever
+goes wrong is a `BadFileError`.
 """
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Callable
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from elftools.common.utils import struct_parse
-from elftools.elf.elffile import ELFFile
+from elftools.elf import enums
+from elftools.elf.structs import ELFStructs
 
 from kvmbpf.errors import BadFileError
 
@@ -25,35 +28,55 @@ from kvmbpf.errors import BadFileError
 MAX_FILE_BYTES = 4 << 20
 MAX_SECTIONS = 1024
 MAX_SYMBOLS = 16384
+MAX_RELOCATIONS = 65536  # in all sections
 MAX_NAME_BYTES = 255
 
 _SHF_EXECINSTR = 4
+_SHN_LORESERVE = 0xFF00  # from here on not a section: SHN_ABS, SHN_COMMON ...
 _HEADER_BYTES = 64
+_SECTION_HEADER = "IIQQQQIIQQ"
 _SECTION_HEADER_BYTES = 64
+_SYMBOL = "IBBHQQ"
 _SYMBOL_BYTES = 24
+# Relocations of plain numbers, and the number's form. Source: "BPF LLVM
+# Relocations", Documentation/bpf/llvm_reloc.rst (v6.12).
+_PLAIN_RELOCATIONS = {2: "Q", 3: "I", 4: "I"}
+_RELOCATION = "QQ"
+_RELOCATION_BYTES = 16
 
-_T = TypeVar("_T")
+
+def _names(numbers: Mapping[str, Any]) -> dict[int, str]:
+    return {number: name for name, number in numbers.items() if isinstance(number, int)}
+
+
+_SECTION_TYPES = _names(enums.ENUM_SH_TYPE_BASE)
+_SYMBOL_TYPES = _names(enums.ENUM_ST_INFO_TYPE)
+_BINDINGS = _names(enums.ENUM_ST_INFO_BIND)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """One section header.
 
+    :param index: its place in the table.
     :param name: as ``.bss``.
     :param type: as ``SHT_NOTE``, or the number where pyelftools knows no name.
     :param flags: C ``Elf64_Xword``.
     :param offset: in the file, in bytes.
     :param size: in bytes.
     :param link: index of an associated section.
+    :param info: index of the section that relocations are for.
     :param entry_size: in bytes, of a table's entries.
     """
 
+    index: int
     name: str
     type: str
     flags: int
     offset: int
     size: int
     link: int
+    info: int
     entry_size: int
 
     @property
@@ -68,6 +91,7 @@ class Symbol:
 
     :param name: as ``kvmbpf_read``.
     :param type: as ``STT_FUNC``.
+    :param binding: as ``STB_GLOBAL``.
     :param value: offset in its section, in bytes.
     :param size: in bytes.
     :param section: where it is defined, or None.
@@ -75,41 +99,74 @@ class Symbol:
 
     name: str
     type: str
+    binding: str
     value: int
     size: int
     section: Section | None
+
+    @property
+    def weak(self) -> bool:
+        """Tell whether the object loads where the symbol is not found."""
+        return self.binding == "STB_WEAK"
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """One place in a section that refers to a symbol.
+
+    :param offset: of the place in the section, in bytes.
+    :param type: ``R_BPF_*`` (C ``__u32``).
+    :param symbol: what is referred to.
+    """
+
+    offset: int
+    type: int
+    symbol: Symbol
 
 
 def printable(raw: bytes) -> str:
     """Return text from a file, fit for one line: what cannot be shown is escaped."""
     text = raw.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+@functools.cache
+def _structs(little_endian: bool) -> ELFStructs:
+    structs = ELFStructs(little_endian=little_endian, elfclass=64)
+    structs.create_basic_structs()
+    structs.create_advanced_structs()
+    return structs
 
 
 class ElfImage:
     """An ELF file for the BPF machine, read into memory whole.
 
     :param path: the file.
+    :param content: what is in it, where the caller has it already.
     :raise BadFileError: when it cannot be read or is no 64-bit BPF object.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
         self.path = path
-        self._bytes = self._load()
-        self._stream = io.BytesIO(self._bytes)
+        self._bytes = self._load() if content is None else content
         self._check_ident()
-        elf = self._decode(0, "ELF header", partial(ELFFile, self._stream))
-        self.little_endian: bool = elf.little_endian
-        self._structs = elf.structs
-        self._check_header(elf.header)
-        self._sections = self._read_sections(elf.header)
+        self.little_endian: bool = self._bytes[5] == 1
+        self._order = "<" if self.little_endian else ">"
+        header = self._header()
+        self._check_header(header)
+        self.sections = self._read_sections(header)
+        self._symbols: list[Symbol] | None = None
+        self._relocations: dict[int, list[Relocation]] = {}
+        self._relocations_left = MAX_RELOCATIONS
 
     def section(self, name: str) -> Section | None:
         """Return the only section of this name, or None.
 
         :raise BadFileError: when there are several.
         """
-        found = [section for section in self._sections if section.name == name]
+        found = [section for section in self.sections if section.name == name]
         if len(found) > 1:
             raise BadFileError(
                 self.path,
@@ -140,31 +197,48 @@ class ElfImage:
 
         :raise BadFileError: when there is no symbol table, or a broken one.
         """
-        tables = [section for section in self._sections if section.type == "SHT_SYMTAB"]
-        if len(tables) != 1:
-            raise BadFileError(self.path, f"{len(tables)} symbol tables, expected one")
-        table = tables[0]
-        if table.entry_size != _SYMBOL_BYTES or table.size % _SYMBOL_BYTES:
-            raise BadFileError(
-                self.path,
-                f"{table.size} bytes in entries of {table.entry_size}, "
-                f"expected entries of {_SYMBOL_BYTES}",
-                section=table.name,
-            )
-        count = table.size // _SYMBOL_BYTES
-        if count > MAX_SYMBOLS:
-            raise BadFileError(
-                self.path, f"{count} symbols, expected at most {MAX_SYMBOLS}", section=table.name
-            )
-        self.data(table)  # within the file
-        if table.link >= len(self._sections):
-            raise BadFileError(
-                self.path,
-                f"names in section {table.link}, expected one of {len(self._sections)}",
-                section=table.name,
-            )
-        names = self.data(self._sections[table.link])
-        return [self._symbol(table, index, names) for index in range(count)]
+        if self._symbols is None:
+            self._symbols = self._read_symbols()
+        return self._symbols
+
+    def relocations(self, section: Section) -> list[Relocation]:
+        """Return what refers to symbols in a section, by place.
+
+        :raise BadFileError: when a table of relocations is broken.
+        """
+        found = self._relocations.get(section.index)
+        if found is None:
+            found = []
+            for table in self.sections:
+                if table.info == section.index and table.type in ("SHT_REL", "SHT_RELA"):
+                    found += self._read_relocations(table, section)
+            found.sort(key=lambda item: item.offset)
+            self._relocations[section.index] = found
+        return found
+
+    def relocated(self, section: Section) -> bytes:
+        """Return a section's content with the values of symbols added to its numbers.
+
+        :raise BadFileError: when it has none, or a relocation goes past its end.
+        """
+        data = bytearray(self.data(section))
+        for item in self.relocations(section):
+            form = _PLAIN_RELOCATIONS.get(item.type)
+            if form is None:  # of an instruction
+                continue
+            form = self._order + form
+            size = struct.calcsize(form)
+            if item.offset + size > len(data):
+                raise BadFileError(
+                    self.path,
+                    f"relocation of {size} bytes goes past the section's end",
+                    section=section.name,
+                    offset=item.offset,
+                )
+            (addend,) = struct.unpack_from(form, data, item.offset)
+            value = (addend + item.symbol.value) & ((1 << 8 * size) - 1)
+            struct.pack_into(form, data, item.offset, value)
+        return bytes(data)
 
     def _load(self) -> bytes:
         try:
@@ -244,72 +318,130 @@ class ElfImage:
                 offset=62,
             )
 
-    def _read_sections(self, header: Any) -> list[Section]:  # noqa: ANN401 - a construct Container
-        raw = []
-        for index in range(header["e_shnum"]):
-            offset = header["e_shoff"] + index * _SECTION_HEADER_BYTES
-            raw.append(
-                self._decode(
-                    offset,
-                    f"section header {index}",
-                    partial(struct_parse, self._structs.Elf_Shdr, self._stream, stream_pos=offset),
-                )
+    def _header(self) -> Any:  # noqa: ANN401 - a construct Container
+        try:
+            return struct_parse(
+                _structs(self.little_endian).Elf_Ehdr, io.BytesIO(self._bytes), stream_pos=0
             )
-        table = raw[header["e_shstrndx"]]
-        names = self._bytes[table["sh_offset"] : table["sh_offset"] + table["sh_size"]]
-        return [
+        except Exception as error:  # pyelftools raises many things on damaged files
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise BadFileError(self.path, f"ELF header: {reason}", offset=0) from error
+
+    def _read_sections(self, header: Any) -> tuple[Section, ...]:  # noqa: ANN401 - as above
+        start, count = header["e_shoff"], header["e_shnum"]
+        table = self._bytes[start : start + count * _SECTION_HEADER_BYTES]
+        raw = list(struct.iter_unpack(self._order + _SECTION_HEADER, table))
+        names_offset, names_size = raw[header["e_shstrndx"]][4:6]
+        names = self._bytes[names_offset : names_offset + names_size]
+        return tuple(
             Section(
-                name=self._name(names, item["sh_name"], f"section {index}"),
-                type=str(item["sh_type"]),
-                flags=item["sh_flags"],
-                offset=item["sh_offset"],
-                size=item["sh_size"],
-                link=item["sh_link"],
-                entry_size=item["sh_entsize"],
+                index=index,
+                name=self._name(names, name, "section", index),
+                type=_SECTION_TYPES.get(kind, str(kind)),
+                flags=flags,
+                offset=offset,
+                size=size,
+                link=link,
+                info=info,
+                entry_size=entry_size,
             )
-            for index, item in enumerate(raw)
+            for index, (name, kind, flags, _, offset, size, link, info, _, entry_size) in enumerate(
+                raw
+            )
+        )
+
+    def _read_symbols(self) -> list[Symbol]:
+        tables = [section for section in self.sections if section.type == "SHT_SYMTAB"]
+        if len(tables) != 1:
+            raise BadFileError(self.path, f"{len(tables)} symbol tables, expected one")
+        table = tables[0]
+        raw = self._entries(table, _SYMBOL, _SYMBOL_BYTES, MAX_SYMBOLS, "symbols")
+        if table.link >= len(self.sections):
+            raise BadFileError(
+                self.path,
+                f"names in section {table.link}, expected one of {len(self.sections)}",
+                section=table.name,
+            )
+        names = self.data(self.sections[table.link])
+        return [
+            Symbol(
+                name=self._name(names, name, "symbol", index),
+                type=_SYMBOL_TYPES.get(info & 0xF, str(info & 0xF)),
+                binding=_BINDINGS.get(info >> 4, str(info >> 4)),
+                value=value,
+                size=size,
+                section=self._symbol_section(table, index, where),
+            )
+            for index, (name, info, _, where, value, size) in enumerate(raw)
         ]
 
-    def _symbol(self, table: Section, index: int, names: bytes) -> Symbol:
-        offset = table.offset + index * _SYMBOL_BYTES
-        item = self._decode(
-            offset,
-            f"symbol {index}",
-            partial(struct_parse, self._structs.Elf_Sym, self._stream, stream_pos=offset),
-        )
-        where = item["st_shndx"]
-        section = None
-        if isinstance(where, int):  # else SHN_UNDEF, SHN_ABS, ...
-            if where >= len(self._sections):
-                raise BadFileError(
-                    self.path,
-                    f"symbol {index} in section {where}, expected one of {len(self._sections)}",
-                    section=table.name,
-                    offset=index * _SYMBOL_BYTES,
+    def _symbol_section(self, table: Section, index: int, where: int) -> Section | None:
+        if where == 0 or where >= _SHN_LORESERVE:
+            return None
+        if where >= len(self.sections):
+            raise BadFileError(
+                self.path,
+                f"symbol {index} in section {where}, expected one of {len(self.sections)}",
+                section=table.name,
+                offset=index * _SYMBOL_BYTES,
+            )
+        return self.sections[where]
+
+    def _read_relocations(self, table: Section, target: Section) -> list[Relocation]:
+        if table.type == "SHT_RELA":
+            raise BadFileError(
+                self.path,
+                "relocations with addends, expected SHT_REL; compile with clang -target bpf",
+                section=table.name,
+            )
+        found = []
+        symbols = self.symbols()
+        left = self._relocations_left
+        raw = self._entries(table, _RELOCATION, _RELOCATION_BYTES, left, "relocations")
+        self._relocations_left = left - len(raw)
+        for index, (offset, info) in enumerate(raw):
+            if offset >= target.size:
+                raise self._bad_relocation(
+                    table, index, f"for offset {offset:#x} of {target.size:#x}"
                 )
-            section = self._sections[where]
-        return Symbol(
-            name=self._name(names, item["st_name"], f"symbol {index}"),
-            type=str(item["st_info"]["type"]),
-            value=item["st_value"],
-            size=item["st_size"],
-            section=section,
+            if info >> 32 >= len(symbols):
+                raise self._bad_relocation(
+                    table, index, f"of symbol {info >> 32}, expected one of {len(symbols)}"
+                )
+            found.append(Relocation(offset, info & 0xFFFFFFFF, symbols[info >> 32]))
+        return found
+
+    def _bad_relocation(self, table: Section, index: int, reason: str) -> BadFileError:
+        return BadFileError(
+            self.path,
+            f"relocation {index} {reason}",
+            section=table.name,
+            offset=index * _RELOCATION_BYTES,
         )
 
-    def _name(self, table: bytes, offset: int, what: str) -> str:
+    def _entries(
+        self, table: Section, form: str, size: int, most: int, what: str
+    ) -> list[tuple[int, ...]]:
+        """Return the entries of a table, undecoded but for their numbers."""
+        if table.entry_size != size or table.size % size:
+            raise BadFileError(
+                self.path,
+                f"{table.size} bytes in entries of {table.entry_size}, expected entries of {size}",
+                section=table.name,
+            )
+        count = table.size // size
+        if count > most:
+            raise BadFileError(
+                self.path, f"{count} {what}, expected at most {most}", section=table.name
+            )
+        return list(struct.iter_unpack(self._order + form, self.data(table)))
+
+    def _name(self, table: bytes, offset: int, what: str, index: int) -> str:
         end = table.find(b"\0", offset, offset + MAX_NAME_BYTES + 1)
         if end < 0:
             raise BadFileError(
                 self.path,
-                f"{what}: name at {offset:#x} of the string table is not a string "
+                f"{what} {index}: name at {offset:#x} of the string table is not a string "
                 f"of at most {MAX_NAME_BYTES} bytes",
             )
         return printable(table[offset:end])
-
-    def _decode(self, offset: int, what: str, decode: Callable[[], _T]) -> _T:
-        """Run a decoder of pyelftools: it raises many things on damaged files."""
-        try:
-            return decode()
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise BadFileError(self.path, f"{what}: {reason}", offset=offset) from error
