@@ -1,69 +1,48 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read a device object: an ELF file that clang made with kvmbpf.bpf.h.
 
-`read_device` gives what the device says it is, `read_object` also what the
-file holds: programs, maps, state. The file is not trusted. pyelftools decodes
-the ELF structures; sizes, offsets and counts are checked here before anything
-is followed, so that a damaged file costs little and ends in a `BadFileError`.
-
-Section ``.note.kvmbpf`` holds one ELF note, aligned to 4 bytes, all numbers in
-the byte order of the file. Strings are NUL-terminated and NUL-filled::
-
-    offset  bytes  content
-     0x000      4  namesz = 7
-     0x004      4  descsz = 760
-     0x008      4  type = 1 (device)
-     0x00c      8  owner "KVMBPF", NUL, and one byte of padding
-     0x014      4  format = 1: version of this layout
-     0x018      4  version of the device's state schema, 1 and up
-     0x01c      4  flags = 0
-     0x020      4  irqs: how many, 0 to 32
-     0x024      4  level_irqs: bit i set: irq i is level-triggered, else edge
-     0x028      4  reserved = 0
-     0x02c     32  name
-     0x04c     64  compatible
-     0x08c    640  8 regions of 80 bytes; unused ones come last, all zero:
-            +0x00      4  bus: 0 = MMIO, 1 = PIO
-            +0x04      4  flags = 0
-            +0x08      8  size in bytes, not 0; on PIO at most 0x10000
-            +0x10     32  name of the program that answers reads
-            +0x30     32  name of the program that answers writes
-     0x30c         end
-
-Source: kvmbpf/bpf/kvmbpf.bpf.h, which writes it.
+`read_device` gives what the device says it is; `read_object` also what the file
+holds, each part decoded when it is asked for: programs, maps, state, and
+what the kernel must have. The file is not trusted: sizes, offsets and counts
+are checked before anything is followed, so that a damaged file costs little and
+ends in a `BadFileError`.
 """
 
 from __future__ import annotations
 
-import re
-import struct
+import enum
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from kvmbpf.elffile import ElfImage, Symbol, printable
+from kvmbpf.btfext import BtfExt
+from kvmbpf.btffile import Btf
+from kvmbpf.elffile import ElfImage, Symbol
 from kvmbpf.errors import BadFileError
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
+from kvmbpf.notes import (
+    NOTE_SECTION,
+    REGION_BYTES,
+    REGION_PROGRAMS,
+    REGIONS_OFFSET,
+    Notes,
+    read_notes,
+)
+from kvmbpf.objlayout import MapInfo, StateInfo, read_maps, read_state
+from kvmbpf.objneeds import INSTRUCTION_BYTES, CodeMap
+from kvmbpf.spec import DeviceSpec
 
-NOTE_SECTION = ".note.kvmbpf"
-NOTE_OWNER = b"KVMBPF\0"
-NOTE_FORMAT = 1
-NOTE_DEVICE = 1
+RESET_PROGRAM = "kvmbpf_reset"
+CALL_RESET_PROGRAM = "kvmbpf_call_reset"
 
-MAX_REGIONS = 8
-MAX_IRQS = 32
-# No CPU that KVM runs on has more physical address bits than 52; ports have 16.
-MAX_REGION_BYTES = {Bus.MMIO: 1 << 52, Bus.PIO: 1 << 16}
+_FLAGS_OFFSET = 8
 
-_SHT_NOTE = "SHT_NOTE"
-_NOTE_BYTES = 0x30C
-_DESC_BYTES = 760
-_REGIONS_OFFSET = 0x8C
-_REGION_BYTES = 80
-_INSTRUCTION_BYTES = 8
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_COMPATIBLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9,._+/@-]*\Z")
+class EntryKind(enum.Enum):
+    """How the kernel enters a program."""
+
+    KERNEL = "kernel"  # through the struct_ops type of a patched kernel
+    CALL = "call"  # as a syscall program, on any kernel
+    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,283 +51,181 @@ class ProgramInfo:
 
     :param name: the C function's name.
     :param section: its ELF section, as ``struct_ops/kvmbpf_read``.
+    :param offset: in the section, in bytes.
     :param instructions: how many, of 8 bytes each.
     """
 
     name: str
     section: str
+    offset: int
     instructions: int
 
+    @property
+    def _type(self) -> str:
+        return self.section.removeprefix("?").partition("/")[0]
 
-@dataclass(frozen=True, slots=True)
-class VariableInfo:
-    """One variable of the object: a map's definition or a piece of state.
+    @property
+    def entry(self) -> EntryKind:
+        """How the kernel enters it, by its section's name."""
+        if self._type in ("struct_ops", "struct_ops.s"):
+            return EntryKind.KERNEL
+        return EntryKind.CALL if self._type == "syscall" else EntryKind.OTHER
 
-    :param name: the C variable's name.
-    :param section: its ELF section, as ``.bss``.
-    :param size: in bytes.
-    """
-
-    name: str
-    section: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """What an object holds.
-
-    :param spec: what the device says it is.
-    :param programs: the programs, in the file's order.
-    :param maps: the maps that the author defined, and the struct_ops maps.
-    :param state: the global variables, which survive a hot update, by their place.
-    """
-
-    spec: DeviceSpec
-    programs: tuple[ProgramInfo, ...]
-    maps: tuple[VariableInfo, ...]
-    state: tuple[VariableInfo, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content as a dictionary that `json.dumps` takes."""
-        return {
-            "device": self.spec.to_json(),
-            "programs": [
-                {"name": item.name, "section": item.section, "instructions": item.instructions}
-                for item in self.programs
-            ],
-            "maps": [{"name": item.name, "section": item.section} for item in self.maps],
-            "state": [
-                {"name": item.name, "section": item.section, "size": item.size}
-                for item in self.state
-            ],
-        }
+    @property
+    def sleepable(self) -> bool:
+        """Whether it may sleep."""
+        return self._type.endswith(".s") or self.entry is EntryKind.CALL
 
 
 def read_device(path: str | Path) -> DeviceSpec:
     """Read what the device in an object file says it is.
 
     :param path: the object file.
-    :raise BadFileError: when it cannot be read, is no BPF object, has no note, or
-        a note that is broken, newer than this reader, or names absent programs.
+    :raise BadFileError: when it cannot be read, is no BPF object, has no notes, or
+        notes that are broken, of another format, or name absent programs.
     """
-    return read_object(path).spec
+    return DeviceObject(path).spec
 
 
-def read_object(path: str | Path) -> ObjectInfo:
+def read_object(path: str | Path) -> DeviceObject:
     """Read what an object file holds.
 
     :param path: the object file.
     :raise BadFileError: as `read_device`.
     """
-    elf = ElfImage(Path(path))
-    spec = _NoteReader(elf).read()
-    symbols = elf.symbols()
-    programs = tuple(_programs(elf, symbols))
-    _check_programs(elf, spec, programs)
-    return ObjectInfo(
-        spec=spec,
-        programs=programs,
-        maps=tuple(_variables(symbols, (".maps", ".struct_ops"))),
-        state=tuple(_variables(symbols, (".bss", ".data"))),
-    )
+    return DeviceObject(path)
 
 
-class _NoteReader:
-    """Decode the note of one object, checking every byte of it."""
+class DeviceObject:
+    """An object file with a device in it.
 
-    def __init__(self, elf: ElfImage) -> None:
-        self._elf = elf
-        self._order = "<" if elf.little_endian else ">"
-        self._data = b""
+    :param path: the object file.
+    :param content: what is in it, where the caller has it already.
+    :raise BadFileError: as `read_device`.
+    """
 
-    def read(self) -> DeviceSpec:
-        """Return the device that the note describes."""
-        section = self._elf.section(NOTE_SECTION)
+    def __init__(self, path: str | Path, content: bytes | None = None) -> None:
+        self.path = Path(path)
+        self.elf = ElfImage(self.path, content)
+        notes = self._read_notes()
+        self.spec: DeviceSpec = notes.spec
+        self.programs: tuple[ProgramInfo, ...] = tuple(_programs(self.elf))
+        _check_programs(self.elf, notes, self.programs)
+
+    @cached_property
+    def btf(self) -> Btf | None:
+        """The object's types, or None when it has none.
+
+        :raise BadFileError: when they are broken.
+        """
+        return Btf.of(self.elf)
+
+    @cached_property
+    def btf_ext(self) -> BtfExt | None:
+        """Source lines and CO-RE relocations, or None when it has none.
+
+        :raise BadFileError: when they are broken.
+        """
+        return None if self.btf is None else BtfExt.of(self.elf, self.btf)
+
+    @cached_property
+    def maps(self) -> tuple[MapInfo, ...]:
+        """The maps that the object defines, the struct_ops maps included.
+
+        :raise BadFileError: when symbols or types are broken.
+        """
+        return read_maps(self.elf, self.btf)
+
+    @cached_property
+    def state(self) -> tuple[StateInfo, ...]:
+        """The global variables, which survive a hot update, by their place.
+
+        :raise BadFileError: when symbols or types are broken.
+        """
+        return read_state(self.elf, self.btf)
+
+    @cached_property
+    def code(self) -> CodeMap:
+        """What the programs call and touch."""
+        return CodeMap(self.elf)
+
+    def _read_notes(self) -> Notes:
+        section = self.elf.section(NOTE_SECTION)
         if section is None:
             raise BadFileError(
-                self._elf.path,
+                self.path,
                 f"no section {NOTE_SECTION}: not a kvmbpf device; say what it is "
                 "with KVMBPF_DEVICE() of kvmbpf.bpf.h",
             )
-        if section.type != _SHT_NOTE:
-            raise self._bad(0, f"section type {section.type}, expected {_SHT_NOTE}")
-        self._data = self._elf.data(section)
-        self._check_header()
-        return DeviceSpec(
-            name=self._text(0x2C, 32, "name", _IDENTIFIER),
-            compatible=(self._text(0x4C, 64, "compatible", _COMPATIBLE),),
-            version=self._version(),
-            regions=self._regions(),
-            irqs=self._irqs(),
-        )
-
-    def _check_header(self) -> None:
-        if len(self._data) < 0x18:
-            raise self._bad(
-                len(self._data), f"note ends here, expected {_NOTE_BYTES:#x} bytes in all"
+        if section.type != "SHT_NOTE":
+            raise BadFileError(
+                self.path,
+                f"section type {section.type}, expected SHT_NOTE",
+                section=NOTE_SECTION,
+                offset=0,
             )
-        owner_bytes, desc_bytes, kind = (self._u32(offset) for offset in (0, 4, 8))
-        owner = self._data[0xC:0x14]
-        if owner_bytes != len(NOTE_OWNER) or owner != NOTE_OWNER + b"\0":
-            shown = printable(owner[: min(owner_bytes, 8)].rstrip(b"\0"))
-            raise self._bad(
-                0xC, f'note owner "{shown}" of {owner_bytes} bytes, expected "KVMBPF" of 7'
-            )
-        if kind != NOTE_DEVICE:
-            raise self._bad(8, f"note type {kind}, expected {NOTE_DEVICE} (device)")
-        found = self._u32(0x14)
-        if found > NOTE_FORMAT:
-            raise self._bad(
-                0x14,
-                f"note format {found}, this kvmbpf reads format {NOTE_FORMAT}; "
-                "use a newer kvmbpf or compile the device with this one's header",
-            )
-        if found != NOTE_FORMAT:
-            raise self._bad(0x14, f"note format {found}, expected {NOTE_FORMAT}")
-        if desc_bytes != _DESC_BYTES:
-            raise self._bad(4, f"note content of {desc_bytes} bytes, expected {_DESC_BYTES}")
-        if len(self._data) < _NOTE_BYTES:
-            raise self._bad(
-                len(self._data), f"note ends here, expected {_NOTE_BYTES:#x} bytes in all"
-            )
-        if len(self._data) > _NOTE_BYTES:
-            raise self._bad(_NOTE_BYTES, "more after the device's note, expected the section's end")
-        self._zero(0x1C, "flags")
-        self._zero(0x28, "reserved field")
-
-    def _version(self) -> int:
-        version = self._u32(0x18)
-        if version == 0:
-            raise self._bad(0x18, "version 0, expected 1 or more")
-        return version
-
-    def _irqs(self) -> tuple[IrqSpec, ...]:
-        count, level = self._u32(0x20), self._u32(0x24)
-        if count > MAX_IRQS:
-            raise self._bad(0x20, f"{count} irqs, expected at most {MAX_IRQS}")
-        if level >> count:
-            raise self._bad(0x24, f"level_irqs {level:#x} names an irq past the {count} there are")
-        return tuple(
-            IrqSpec(index, Trigger.LEVEL if level >> index & 1 else Trigger.EDGE)
-            for index in range(count)
-        )
-
-    def _regions(self) -> tuple[RegionSpec, ...]:
-        offsets = [_REGIONS_OFFSET + index * _REGION_BYTES for index in range(MAX_REGIONS)]
-        used = [any(self._data[offset : offset + _REGION_BYTES]) for offset in offsets]
-        count = used.index(False) if False in used else MAX_REGIONS
-        if count == 0:
-            raise self._bad(_REGIONS_OFFSET, "no region, expected at least one")
-        if any(used[count:]):
-            raise self._bad(offsets[count], f"region {count} is empty before one that is not")
-        return tuple(self._region(index, offsets[index]) for index in range(count))
-
-    def _region(self, index: int, offset: int) -> RegionSpec:
-        what = f"region {index}"
-        bus = self._bus(offset, what)
-        self._zero(offset + 4, f"{what}: flags")
-        (size,) = struct.unpack_from(f"{self._order}Q", self._data, offset + 8)
-        if size == 0:
-            raise self._bad(offset + 8, f"{what}: size 0, expected at least one byte")
-        largest = MAX_REGION_BYTES[bus]
-        if size > largest:
-            raise self._bad(offset + 8, f"{what}: size {size:#x}, expected at most {largest:#x}")
-        return RegionSpec(
-            index=index,
-            bus=bus,
-            size=size,
-            read_program=self._text(offset + 0x10, 32, f"{what}: read program", _IDENTIFIER),
-            write_program=self._text(offset + 0x30, 32, f"{what}: write program", _IDENTIFIER),
-        )
-
-    def _bus(self, offset: int, what: str) -> Bus:
-        number = self._u32(offset)
-        if number not in (bus.value for bus in Bus):
-            known = " or ".join(f"{bus.value} ({bus.name})" for bus in Bus)
-            raise self._bad(offset, f"{what}: bus {number}, expected {known}")
-        return Bus(number)
-
-    def _u32(self, offset: int) -> int:
-        value: int = struct.unpack_from(f"{self._order}I", self._data, offset)[0]
-        return value
-
-    def _zero(self, offset: int, what: str) -> None:
-        value = self._u32(offset)
-        if value != 0:
-            raise self._bad(offset, f"{what} {value:#x}, expected 0")
-
-    def _text(self, offset: int, size: int, what: str, form: re.Pattern[str]) -> str:
-        raw = self._data[offset : offset + size]
-        text, _, rest = raw.partition(b"\0")
-        if len(text) == size:
-            raise self._bad(offset, f"{what}: string not terminated within {size} bytes")
-        if any(rest):
-            raise self._bad(offset, f"{what}: bytes after the string's end, expected zeros")
-        value = printable(text)
-        if not form.match(value):
-            raise self._bad(offset, f'{what}: "{value}", expected the form {form.pattern[:-2]}')
-        return value
-
-    def _bad(self, offset: int, reason: str) -> BadFileError:
-        return BadFileError(self._elf.path, reason, section=NOTE_SECTION, offset=offset)
+        return read_notes(self.path, self.elf.data(section), little_endian=self.elf.little_endian)
 
 
-def _programs(elf: ElfImage, symbols: list[Symbol]) -> list[ProgramInfo]:
+def _programs(elf: ElfImage) -> list[ProgramInfo]:
     """Return the functions in executable sections other than .text."""
     programs = []
-    for symbol in symbols:
+    for symbol in elf.symbols():
         section = symbol.section
         if symbol.type != "STT_FUNC" or section is None or not section.executable:
             continue
         if section.name == ".text":  # functions that programs call
             continue
-        if symbol.size == 0 or symbol.size % _INSTRUCTION_BYTES:
-            raise BadFileError(
-                elf.path,
-                f"program {symbol.name} of {symbol.size} bytes, "
-                f"expected a multiple of {_INSTRUCTION_BYTES}",
-                section=section.name,
-                offset=symbol.value,
-            )
-        if symbol.value + symbol.size > section.size:
-            raise BadFileError(
-                elf.path,
-                f"program {symbol.name} of {symbol.size} bytes goes past the section's end",
-                section=section.name,
-                offset=symbol.value,
-            )
-        programs.append(ProgramInfo(symbol.name, section.name, symbol.size // _INSTRUCTION_BYTES))
+        _check_extent(elf, symbol)
+        programs.append(
+            ProgramInfo(symbol.name, section.name, symbol.value, symbol.size // INSTRUCTION_BYTES)
+        )
     return programs
 
 
-def _check_programs(elf: ElfImage, spec: DeviceSpec, programs: tuple[ProgramInfo, ...]) -> None:
-    names = {program.name for program in programs}
-    for region in spec.regions:
-        for name, macro, field in (
-            (region.read_program, "KVMBPF_READ", 0x10),
-            (region.write_program, "KVMBPF_WRITE", 0x30),
-        ):
-            if name not in names:
-                raise BadFileError(
-                    elf.path,
-                    f"region {region.index}: program {name} is named here but not in the file; "
-                    f"define it with {macro}()",
-                    section=NOTE_SECTION,
-                    offset=_REGIONS_OFFSET + region.index * _REGION_BYTES + field,
-                )
-
-
-def _variables(symbols: list[Symbol], sections: tuple[str, ...]) -> list[VariableInfo]:
-    """Return the objects in these sections and in their dotted children, by place."""
-    found = [
-        (symbol.section.name, symbol.value, symbol.name, symbol.size)
-        for symbol in symbols
-        if symbol.type == "STT_OBJECT"
-        and symbol.section is not None
-        and any(
-            symbol.section.name == name or symbol.section.name.startswith(f"{name}.")
-            for name in sections
+def _check_extent(elf: ElfImage, symbol: Symbol) -> None:
+    """Refuse a program that is not whole instructions within its section."""
+    section = symbol.section
+    if section is None:
+        return
+    if symbol.size == 0 or symbol.size % INSTRUCTION_BYTES or symbol.value % INSTRUCTION_BYTES:
+        reason = (
+            f"program {symbol.name} of {symbol.size} bytes, "
+            f"expected a multiple of {INSTRUCTION_BYTES} at one"
         )
-    ]
-    return [VariableInfo(name, section, size) for section, _, name, size in sorted(found)]
+    elif symbol.value + symbol.size > section.size:
+        reason = f"program {symbol.name} of {symbol.size} bytes goes past the section's end"
+    else:
+        return
+    raise BadFileError(elf.path, reason, section=section.name, offset=symbol.value)
+
+
+def _check_programs(elf: ElfImage, notes: Notes, programs: tuple[ProgramInfo, ...]) -> None:
+    """Refuse notes that name a program that is absent, or is of another kind."""
+    found: dict[str, ProgramInfo] = {program.name: program for program in programs}
+
+    def check(offset: int, what: str, name: str, macro: str, entry: EntryKind) -> None:
+        program = found.get(name)
+        if program is None:
+            reason = f"program {name} is named here but not in the file; define it with {macro}()"
+        elif program.entry is not entry:
+            word = "struct_ops" if entry is EntryKind.KERNEL else "syscall"
+            reason = f"program {name} is in section {program.section}, expected {word}"
+        else:
+            return
+        raise BadFileError(
+            elf.path, f"{what}: {reason}", section=NOTE_SECTION, offset=notes.device_offset + offset
+        )
+
+    spec = notes.spec
+    for region in spec.regions:
+        start = REGIONS_OFFSET + region.index * REGION_BYTES
+        for field in REGION_PROGRAMS:
+            name: str = getattr(region, field.name)
+            entry = EntryKind.CALL if field.name.startswith("call_") else EntryKind.KERNEL
+            if name:
+                check(start + field.offset, f"region {region.index}", name, field.macro, entry)
+    if spec.resets:
+        check(_FLAGS_OFFSET, "flags", RESET_PROGRAM, "KVMBPF_RESET", EntryKind.KERNEL)
+        if any(region.call_read_program for region in spec.regions):
+            check(_FLAGS_OFFSET, "flags", CALL_RESET_PROGRAM, "KVMBPF_RESET", EntryKind.CALL)

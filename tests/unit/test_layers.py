@@ -25,7 +25,14 @@ LAYERS: list[set[str]] = [
         "uapi",
         "spec",
         "elffile",
+        "bpfnames",
+        "btffile",
+        "btfext",
+        "notes",
+        "objlayout",
+        "objneeds",
         "objfile",
+        "describe",
         "dts",
         "placement",
         "firmware",
@@ -37,7 +44,10 @@ LAYERS: list[set[str]] = [
     {"manager", "bench"},
     {"cli", "demo", "__main__"},
 ]
-UNPRIVILEGED = ("spec", "objfile", "dts", "firmware", "placement", "cli.inspect")
+UNPRIVILEGED = (
+    *("spec", "elffile", "btffile", "btfext", "notes", "objfile", "objlayout", "objneeds"),
+    *("describe", "dts", "firmware", "placement", "cli.inspect"),
+)
 PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")
 
 
@@ -86,7 +96,9 @@ def test_what_reads_files_loads_nothing_privileged(module: str) -> None:
     assert not loaded & set(PRIVILEGED)
 
 
-@pytest.mark.parametrize("room_name", ["spec", "objfile", "firmware", "placement", "kvm", "libbpf"])
+@pytest.mark.parametrize(
+    "room_name", ["spec", "notes", "objfile", "firmware", "placement", "kvm", "libbpf"]
+)
 def test_qemu_is_known_above_only(room_name: str) -> None:
     for path in SOURCES:
         if room(path) == room_name:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import subprocess
@@ -11,19 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import HEADERS, compile_device, find_clang, header_folders
+from kvmbpf.compile import compile_device, find_clang, header_folders
 from kvmbpf.elffile import MAX_FILE_BYTES, ElfImage
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import NOTE_SECTION, read_device, read_object
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec
+from kvmbpf.notes import NOTE_SECTION
+from kvmbpf.objfile import EntryKind, read_device, read_object
+from kvmbpf.spec import Bus, PropertySpec, Trigger
+from tests.unit.note_encoder import DEMO, encode_notes
 
-DEMO = DeviceSpec(
-    name="demo",
-    compatible=("kvmbpf,demo",),
-    version=1,
-    regions=(RegionSpec(0, Bus.MMIO, 0x1000, "kvmbpf_read", "kvmbpf_write"),),
-    irqs=(IrqSpec(0),),
-)
+EVERYTHING = Path(__file__).resolve().parent / "progs" / "everything.bpf.c"
 
 
 def test_demo_is_read_whole(demo_v1: Path) -> None:
@@ -39,72 +34,79 @@ def test_both_versions_are_the_same_device_with_the_same_state(
     assert demo_v1.read_bytes() != demo_v2.read_bytes()
 
 
-def test_programs_maps_and_state(demo_v1: Path) -> None:
-    info = read_object(demo_v1)
-    assert [program.name for program in info.programs] == ["kvmbpf_read", "kvmbpf_write"]
-    elf = ElfImage(demo_v1)
-    for program in info.programs:
-        section = elf.section(program.section)
-        assert section is not None
-        assert program.instructions == section.size // 8 > 0
-    assert [item.name for item in info.maps] == ["kvmbpf_ops"]
-    names = sorted(item.name for item in info.state)
-    assert names == ["counter", "declined", "doorbells", "irqs", "reads", "writes"]
-    assert {item.size for item in info.state} == {8}
-    assert {item.section for item in info.state} == {".bss"}
-
-
-def test_maps_of_the_author_and_initialised_state(tmp_path: Path) -> None:
-    source = tmp_path / "d.bpf.c"
-    source.write_text(
-        "#include <kvmbpf.bpf.h>\n"
-        'KVMBPF_DEVICE(d, .compatible = "a,b", .regions = { KVMBPF_MMIO(1), KVMBPF_MMIO(2) });\n'
-        "struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4);\n"
-        '  __type(key, __u32); __type(value, __u64); } table SEC(".maps");\n'
-        "__u32 level = 3;\n"
-        "static __noinline __u64 pick(__u32 k)\n"
-        "{ __u64 *v = bpf_map_lookup_elem(&table, &k); return v ? *v : 0; }\n"
-        "KVMBPF_READ(struct kvmbpf_access *acc) { acc->value = pick(acc->region); return 0; }\n"
-        "KVMBPF_WRITE(struct kvmbpf_access *acc) { level = acc->value; return 0; }\n"
-    )
-    info = read_object(compile_device(source, tmp_path / "d.o"))
-    assert {item.name for item in info.maps} == {"kvmbpf_ops", "table"}
-    assert [(item.name, item.section, item.size) for item in info.state] == [("level", ".data", 4)]
-    assert [item.name for item in info.programs] == ["kvmbpf_read", "kvmbpf_write"]
-    assert [region.size for region in info.spec.regions] == [1, 2]
-
-
-def test_json_is_plain(demo_v1: Path) -> None:
-    document = json.loads(json.dumps(read_object(demo_v1).to_json()))
-    assert document["device"]["regions"] == [
-        {
-            "index": 0,
-            "bus": "mmio",
-            "size": 4096,
-            "base": None,
-            "read_program": "kvmbpf_read",
-            "write_program": "kvmbpf_write",
-            "call_read_program": "",
-            "call_write_program": "",
-        }
+def test_programs(demo_v1: Path) -> None:
+    programs = {program.name: program for program in read_object(demo_v1).programs}
+    assert list(programs) == [
+        "kvmbpf_read",
+        "kvmbpf_write",
+        "kvmbpf_call_read",
+        "kvmbpf_call_write",
     ]
-    assert document["device"]["irqs"] == [{"index": 0, "trigger": "edge"}]
+    elf = ElfImage(demo_v1)
+    for name in ("kvmbpf_read", "kvmbpf_write"):
+        section = elf.section(f"struct_ops/{name}")
+        assert section is not None
+        assert programs[name].instructions == section.size // 8 > 0
+        assert (programs[name].entry, programs[name].sleepable) == (EntryKind.KERNEL, False)
+    section = elf.section("syscall")
+    assert section is not None
+    read, write = programs["kvmbpf_call_read"], programs["kvmbpf_call_write"]
+    assert (read.offset, write.offset) == (0, read.instructions * 8)
+    assert read.instructions + write.instructions == section.size // 8
+    assert (read.entry, read.sleepable) == (EntryKind.CALL, True)
 
 
-def test_big_endian_object(tmp_path: Path) -> None:
-    output = tmp_path / "demo.o"
+def test_everything_that_the_notes_can_say(everything: Path) -> None:
+    spec = read_device(everything)
+    assert spec.compatible == ("acme,everything", "acme,some")
+    assert (spec.version, spec.resets, spec.concurrent) == (7, True, True)
+    assert [(region.bus, region.size, region.base) for region in spec.regions] == [
+        (Bus.MMIO, 0x1000, None),
+        (Bus.MMIO, 0x400, 0xFED00000),
+        (Bus.PIO, 8, 0x3F8),
+    ]
+    assert [irq.trigger for irq in spec.irqs] == [Trigger.EDGE, Trigger.LEVEL]
+    assert spec.properties == (
+        PropertySpec("clock-frequency", "<1843200>"),
+        PropertySpec("label", '"front", "panel"'),
+        PropertySpec("wakeup-source", ""),
+    )
+    sleepable = [item.name for item in read_object(everything).programs if item.sleepable]
+    assert sleepable[:2] == ["kvmbpf_write", "kvmbpf_reset"]
+
+
+def compiled(source: Path, output: Path, target: str) -> Path:
     subprocess.run(
         [
             str(find_clang().path),
-            *("-target", "bpfeb", "-mcpu=v3", "-O2", "-g"),
+            *("-target", target, "-mcpu=v3", "-O2", "-g"),
             *(f"-I{folder}" for folder in header_folders()),
-            *("-c", str(HEADERS.parent / "devices/demo/demo_v1.bpf.c"), "-o", str(output)),
+            *("-c", str(source), "-o", str(output)),
         ],
         check=True,
         capture_output=True,
     )
-    assert output.read_bytes()[5] == 2
-    assert read_device(output) == DEMO
+    return output
+
+
+def test_big_endian_object(everything: Path, tmp_path: Path) -> None:
+    path = compiled(EVERYTHING, tmp_path / "big.o", "bpfeb")
+    assert path.read_bytes()[5] == 2
+    big, little = read_object(path), read_object(everything)
+    assert not big.elf.little_endian
+    assert big.spec == little.spec
+    assert big.maps == little.maps
+    assert big.state == little.state
+    assert [item.name for item in big.programs] == [item.name for item in little.programs]
+
+
+@pytest.mark.parametrize(("target", "order"), [("bpfel", "<"), ("bpfeb", ">")])
+def test_the_headers_notes_are_as_documented(target: str, order: str, tmp_path: Path) -> None:
+    """Byte by byte, compared with an encoder that knows the document only."""
+    device = read_object(compiled(EVERYTHING, tmp_path / "d.o", target))
+    section = device.elf.section(NOTE_SECTION)
+    assert section is not None
+    assert device.elf.data(section) == encode_notes(device.spec, order)
 
 
 # ---- wrong files ----------------------------------------------------------
@@ -185,81 +187,73 @@ def test_truncated_object(length: int, demo_v1: Path, tmp_path: Path) -> None:
     refused(path)
 
 
-def patched(original: Path, path: Path, offset: int, content: bytes) -> Path:
-    """Copy an object with `content` at `offset` of its note section."""
+def patched(original: Path, path: Path, before: bytes, after: bytes) -> Path:
+    """Copy an object with the first `before` in its notes changed."""
     section = ElfImage(original).section(NOTE_SECTION)
     assert section is not None
-    data = bytearray(original.read_bytes())
-    start = section.offset + offset
-    data[start : start + len(content)] = content
-    path.write_bytes(data)
+    data = original.read_bytes()
+    start = data.index(before, section.offset, section.offset + section.size)
+    path.write_bytes(data[:start] + after + data[start + len(before) :])
     return path
 
 
-def u32(value: int) -> bytes:
-    return struct.pack("<I", value)
-
-
 @pytest.mark.parametrize(
-    ("offset", "content", "where", "reason"),
+    ("before", "after", "where", "reason"),
     [
-        (0x00, u32(8), 0x0C, 'note owner "KVMBPF" of 8 bytes, expected'),
-        (0x00, u32(0xFFFFFFFF), 0x0C, 'note owner "KVMBPF" of 4294967295 bytes'),
-        (0x0C, b"OTHERS", 0x0C, 'note owner "OTHERS" of 7 bytes, expected "KVMBPF"'),
-        (0x0C, b"\xff\n", 0x0C, 'note owner "\\xff\\nMBPF" of 7 bytes, expected "KVMBPF" of 7'),
-        (0x08, u32(2), 0x08, "note type 2, expected 1 (device)"),
-        (0x04, u32(756), 0x04, "note content of 756 bytes, expected 760"),
-        (0x04, u32(0xFFFFFFFF), 0x04, "note content of 4294967295 bytes, expected 760"),
-        (0x14, u32(2), 0x14, "note format 2, this kvmbpf reads format 1"),
-        (0x14, u32(0), 0x14, "note format 0, expected 1"),
-        (0x18, u32(0), 0x18, "version 0, expected 1 or more"),
-        (0x1C, u32(4), 0x1C, "flags 0x4, expected 0"),
-        (0x20, u32(33), 0x20, "33 irqs, expected at most 32"),
-        (0x24, u32(2), 0x24, "level_irqs 0x2 names an irq past the 1 there are"),
-        (0x28, u32(1), 0x28, "reserved field 0x1, expected 0"),
-        (0x2C, b"d" * 32, 0x2C, "name: string not terminated within 32 bytes"),
-        (0x2C, b"\0", 0x2C, "name: bytes after the string's end"),
-        (0x2C, b"\0" * 32, 0x2C, 'name: "", expected the form'),
-        (0x2C, b"d/mo", 0x2C, 'name: "d/mo", expected the form'),
-        (0x2C, b"d\nmo", 0x2C, 'name: "d\\nmo", expected the form'),
-        (0x2C, b"de\xffo", 0x2C, 'name: "de\\xffo", expected the form'),
-        (0x4C, b"c" * 64, 0x4C, "compatible: string not terminated within 64 bytes"),
-        (0x4C, b"kvm bp", 0x4C, 'compatible: "kvm bp,demo", expected the form'),
-        (0x8C, u32(2), 0x8C, "region 0: bus 2, expected 0 (MMIO) or 1 (PIO)"),
-        (0x8C, u32(0x80000001), 0x8C, "region 0: bus 2147483649, expected"),
-        (0x8C, struct.pack("<IIQ", 1, 0, 0x10001), 0x94, "size 0x10001, expected at most 0x10000"),
-        (0x8C, struct.pack("<IIQ", 1, 0, 0), 0x94, "region 0: size 0, expected"),
-        (0x90, u32(1), 0x90, "region 0: flags 0x1, expected 0"),
-        (0x94, bytes(8), 0x94, "region 0: size 0, expected at least one byte"),
-        (0x94, b"\xff" * 8, 0x94, "region 0: size 0xffffffffffffffff, expected at most"),
-        (0x94, struct.pack("<Q", (1 << 52) + 1), 0x94, "expected at most 0x10000000000000"),
-        (0x9C, b"r" * 32, 0x9C, "region 0: read program: string not terminated"),
-        (0xBC, b"w" * 32, 0xBC, "region 0: write program: string not terminated"),
-        (0x9C, b"kvmbpf_rood", 0x9C, "program kvmbpf_rood is named here but not in the file"),
-        (0xBC, b"kvmbpf_wrote", 0xBC, "program kvmbpf_wrote is named here but not in the file"),
-        (0x8C, bytes(80), 0x8C, "no region, expected at least one"),
-        (0x8C + 160, b"\1", 0x8C + 80, "region 1 is empty before one that is not"),
+        (
+            b"kvmbpf_read\0",
+            b"kvmbpf_rood\0",
+            20 + 0xB8 + 0x18,
+            "region 0: program kvmbpf_rood is named here but not in the file; "
+            "define it with KVMBPF_READ()",
+        ),
+        (
+            b"kvmbpf_call_write\0",
+            b"kvmbpf_call_wrote\0",
+            20 + 0xB8 + 0x78,
+            "region 0: program kvmbpf_call_wrote is named here but not in the file; "
+            "define it with KVMBPF_WRITE()",
+        ),
+        (
+            b"kvmbpf_read\0\0\0\0\0\0",
+            b"kvmbpf_call_read\0",
+            20 + 0xB8 + 0x18,
+            "region 0: program kvmbpf_call_read is in section syscall, expected struct_ops",
+        ),
+        (
+            b"kvmbpf_call_read\0",
+            b"kvmbpf_read\0\0\0\0\0\0",
+            20 + 0xB8 + 0x58,
+            "region 0: program kvmbpf_read is in section struct_ops/kvmbpf_read, expected syscall",
+        ),
+        (
+            struct.pack("<III", 2, 1, 0),
+            struct.pack("<III", 2, 1, 1),
+            20 + 8,
+            "flags: program kvmbpf_reset is named here but not in the file; "
+            "define it with KVMBPF_RESET()",
+        ),
     ],
 )
-def test_broken_note(
-    offset: int, content: bytes, where: int, reason: str, demo_v1: Path, tmp_path: Path
+def test_programs_that_are_not_there(
+    before: bytes, after: bytes, where: int, reason: str, demo_v1: Path, tmp_path: Path
 ) -> None:
-    error = refused(patched(demo_v1, tmp_path / "broken.o", offset, content))
-    assert reason in str(error)
-    assert error.section == NOTE_SECTION
-    assert error.offset == where
+    error = refused(patched(demo_v1, tmp_path / "broken.o", before, after))
+    assert (error.section, error.offset, error.reason) == (NOTE_SECTION, where, reason)
 
 
-def test_largest_region(demo_v1: Path, tmp_path: Path) -> None:
-    size = struct.pack("<Q", 1 << 52)
-    path = patched(demo_v1, tmp_path / "large.o", 0x94, size)
-    assert read_device(path).regions[0].size == 1 << 52
-
-
-def test_every_port_there_is(demo_v1: Path, tmp_path: Path) -> None:
-    path = patched(demo_v1, tmp_path / "ports.o", 0x8C, struct.pack("<IIQ", 1, 0, 1 << 16))
-    region = read_device(path).regions[0]
-    assert (region.bus, region.size) == (Bus.PIO, 1 << 16)
+def test_programs_are_looked_for_in_every_region(everything: Path, tmp_path: Path) -> None:
+    """The place that is told is that of the region, wherever the device's note is."""
+    data = everything.read_bytes()
+    section = ElfImage(everything).section(NOTE_SECTION)
+    assert section is not None
+    field = section.offset + 20 + 0xB8 + 2 * 152 + 0x38
+    assert data[field : field + 13] == b"kvmbpf_write\0"
+    path = tmp_path / "broken.o"
+    path.write_bytes(data[:field] + b"kvmbpf_wrote\0" + data[field + 13 :])
+    error = refused(path)
+    assert error.reason.startswith("region 2: program kvmbpf_wrote")
+    assert error.offset == field - section.offset
 
 
 def section_header(path: Path, name: str) -> int:
@@ -284,17 +278,15 @@ def with_header_field(
     return path
 
 
-@pytest.mark.parametrize("size", [0, 3, 12, 0x17, 0x18, 0x30B])
-def test_truncated_note(size: int, demo_v1: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 19, 20, 1000, 1419])
+def test_note_section_cut(size: int, demo_v1: Path, tmp_path: Path) -> None:
     path = with_header_field(demo_v1, tmp_path / "cut.o", NOTE_SECTION, 32, "<Q", size)
-    error = refused(path)
-    assert "note ends here, expected 0x30c bytes in all" in str(error)
-    assert error.offset == size
+    assert refused(path).section == NOTE_SECTION
 
 
-def test_more_after_the_note(demo_v1: Path, tmp_path: Path) -> None:
-    path = with_header_field(demo_v1, tmp_path / "long.o", NOTE_SECTION, 32, "<Q", 0x310)
-    assert "more after the device's note" in str(refused(path))
+def test_note_section_over_its_neighbour(demo_v1: Path, tmp_path: Path) -> None:
+    path = with_header_field(demo_v1, tmp_path / "long.o", NOTE_SECTION, 32, "<Q", 1420 + 64)
+    assert 'expected "KVMBPF" of 7' in str(refused(path))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import NOTE_SECTION, read_device
+from kvmbpf.notes import NOTE_SECTION
+from kvmbpf.objfile import read_device
 from kvmbpf.spec import DeviceSpec
 
 FIXED = settings(
