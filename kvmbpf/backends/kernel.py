@@ -10,16 +10,34 @@ from __future__ import annotations
 
 import errno
 
+from pathlib import Path
+
 from kvmbpf.errors import BadFileError, KernelCallError, UnsupportedError
 from kvmbpf.kvm import KvmDevice, Vm
 from kvmbpf.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus, DeviceSpec, Trigger
 from kvmbpf.uapi import kvm as uapi
+from kvmbpf.uapi.kvmbpf import KERNEL_RESET
 
 NAME = "kernel"
 # The variable that KVMBPF_DEVICE() declares in section .struct_ops.link.
 OPS_MAP = "kvmbpf_ops"
+
+
+def open_object(path: str | Path) -> BpfObject:
+    """Open a device's object, to be loaded for KVM; the caller owns it.
+
+    :raise BadFileError: when it cannot be read, or libbpf does not take it.
+    :raise UnsupportedError: when libbpf is missing or too old.
+    """
+    opened = BpfObject.open(path)
+    try:
+        opened.use_kernel_entries()
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def create_device(vm: Vm, placed: Placed) -> KvmDevice:
@@ -97,4 +115,7 @@ def _programs(spec: DeviceSpec, loaded: BpfObject) -> dict[str, BpfProgram]:
             loaded.path, "its regions name different programs: one pair serves all of a device"
         )
     read, write = served_by.pop()
-    return {"read": loaded.program(read), "write": loaded.program(write)}
+    programs = {"read": loaded.program(read), "write": loaded.program(write)}
+    if spec.resets:
+        programs["reset"] = loaded.program(KERNEL_RESET)
+    return programs

@@ -99,6 +99,7 @@ int kvmbpf_reset(__u64 *ctx);
  *	}
  */
 #define KVMBPF_RESET(argument)							\
+	_Static_assert(KVMBPF_DEVICE_comes_first, "");				\
 	_Static_assert(kvmbpf_flags_ & KVMBPF_RESETS,				\
 		       "a device with KVMBPF_RESET has .flags = KVMBPF_RESETS"); \
 	static __always_inline int kvmbpf_reset_body(argument);			\
@@ -168,6 +169,7 @@ kvmbpf_from_call(struct kvmbpf_call *from, __u32 sleeps, __u32 irqs, __u32 level
 }
 
 #define KVMBPF_READ_AS(section_name, sleeps, argument)				\
+	_Static_assert(KVMBPF_DEVICE_comes_first, "");			\
 	static __always_inline int kvmbpf_read_body(argument);			\
 	SEC(section_name) int kvmbpf_read(__u64 *ctx)				\
 	{									\
@@ -194,6 +196,7 @@ kvmbpf_from_call(struct kvmbpf_call *from, __u32 sleeps, __u32 irqs, __u32 level
 	static __always_inline int kvmbpf_read_body(argument KVMBPF_UNUSED)
 
 #define KVMBPF_WRITE_AS(section_name, sleeps, argument)				\
+	_Static_assert(KVMBPF_DEVICE_comes_first, "");			\
 	static __always_inline int kvmbpf_write_body(argument);			\
 	SEC(section_name) int kvmbpf_write(__u64 *ctx)				\
 	{									\

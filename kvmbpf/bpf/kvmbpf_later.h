@@ -264,7 +264,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 		kvmbpf_body_##name(&later);					\
 		return 0;							\
 	}									\
-	static __always_inline int kvmbpf_keep_##name(struct kvmbpf_access *acc) \
+	static __always_inline KVMBPF_UNUSED int kvmbpf_keep_##name(struct kvmbpf_access *acc) \
 	{									\
 		struct kvmbpf_kept_slot *slot = kvmbpf_slot(&kvmbpf_kept_##name); \
 										\
@@ -276,7 +276,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 
 /* A timer of an array is there from the first time on: -EBUSY is none. */
 #define KVMBPF_TIMER_START(name)						\
-	static __always_inline int kvmbpf_again_##name(struct kvmbpf_later *later KVMBPF_UNUSED, __u64 ns) \
+	static __always_inline KVMBPF_UNUSED int kvmbpf_again_##name(struct kvmbpf_later *later KVMBPF_UNUSED, __u64 ns) \
 	{									\
 		struct kvmbpf_timer_slot *slot = kvmbpf_slot(&kvmbpf_timer_##name); \
 										\
@@ -284,7 +284,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 			return -ENODEV;						\
 		return bpf_timer_start(&slot->timer, ns, 0);			\
 	}									\
-	static __always_inline int kvmbpf_start_##name(struct kvmbpf_access *acc, __u64 ns) \
+	static __always_inline KVMBPF_UNUSED int kvmbpf_start_##name(struct kvmbpf_access *acc, __u64 ns) \
 	{									\
 		struct kvmbpf_timer_slot *slot = kvmbpf_slot(&kvmbpf_timer_##name); \
 		int result;							\
@@ -308,7 +308,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 		slot->started = 1;						\
 		return bpf_timer_start(&slot->timer, ns, 0);			\
 	}									\
-	static __always_inline int kvmbpf_cancel_##name(void)			\
+	static __always_inline KVMBPF_UNUSED int kvmbpf_cancel_##name(void)			\
 	{									\
 		struct kvmbpf_timer_slot *slot = kvmbpf_slot(&kvmbpf_timer_##name); \
 										\
@@ -316,7 +316,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 	}
 
 #define KVMBPF_WORK_START(name)							\
-	static __always_inline int kvmbpf_again_##name(struct kvmbpf_later *later KVMBPF_UNUSED) \
+	static __always_inline KVMBPF_UNUSED int kvmbpf_again_##name(struct kvmbpf_later *later KVMBPF_UNUSED) \
 	{									\
 		struct kvmbpf_work_slot *slot = kvmbpf_slot(&kvmbpf_work_##name); \
 										\
@@ -326,7 +326,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 			return -ENODEV;						\
 		return bpf_wq_start(&slot->work, 0);				\
 	}									\
-	static __always_inline int kvmbpf_start_##name(struct kvmbpf_access *acc) \
+	static __always_inline KVMBPF_UNUSED int kvmbpf_start_##name(struct kvmbpf_access *acc) \
 	{									\
 		struct kvmbpf_work_slot *slot = kvmbpf_slot(&kvmbpf_work_##name); \
 		int result;							\

@@ -149,7 +149,8 @@ struct kvmbpf_device_check {
  * kernel functions must be GPL-compatible.
  *
  * KVMBPF_DESCRIBE() is the part of it that both builds share: the assertions, the
- * note, and as constants kvmbpf_irqs_, kvmbpf_level_irqs_ and kvmbpf_flags_.
+ * note, and as constants kvmbpf_irqs_, kvmbpf_level_irqs_ and kvmbpf_flags_. A body
+ * asserts KVMBPF_DEVICE_comes_first.
  */
 #define KVMBPF_DESCRIBE(device_name, ...)					\
 	_Static_assert(sizeof(#device_name) <= KVMBPF_NAME_BYTES,		\
@@ -159,6 +160,7 @@ struct kvmbpf_device_check {
 	_Pragma("clang diagnostic ignored \"-Winitializer-overrides\"")		\
 	_Pragma("clang diagnostic error \"-Wexcess-initializers\"")		\
 	enum {									\
+		KVMBPF_DEVICE_comes_first = 1,					\
 		kvmbpf_irqs_ = KVMBPF_CHECK(__VA_ARGS__).irqs,			\
 		kvmbpf_level_irqs_ = KVMBPF_CHECK(__VA_ARGS__).level_irqs,	\
 		kvmbpf_flags_ = KVMBPF_CHECK(__VA_ARGS__).flags,		\

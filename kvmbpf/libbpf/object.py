@@ -4,6 +4,10 @@
 `BpfObject.open()` reads the file and needs no privilege; between that and
 `load()` programs can be left out, constants set, maps of an older object
 reused. Whatever it gave out (maps, programs, types) ends with it.
+
+A device's object has each body twice: as a struct_ops program, for KVM, and as a
+``SEC("syscall")`` one, for a VMM to call. `use_kernel_entries()` or
+`use_call_entries()` says before the load which kind is wanted.
 """
 
 from __future__ import annotations
@@ -31,8 +35,10 @@ from kvmbpf.libbpf.globals import Globals
 from kvmbpf.libbpf.lib import call_failed, error_text, libbpf
 from kvmbpf.libbpf.map import ObjectMap
 from kvmbpf.libbpf.program import BpfProgram
+from kvmbpf.libbpf.references import References
 from kvmbpf.libbpf.verifier_log import VerifierLogs
 from kvmbpf.uapi import bpf as uapi
+from kvmbpf.uapi import kvmbpf as header
 
 Item = TypeVar("Item")
 _KEPT_MESSAGES = 64
@@ -141,6 +147,51 @@ class BpfObject(Closing):
         """
         self._while_open(0)
         return Globals(self.maps.values(), str(self.path))
+
+    def use_kernel_entries(self) -> None:
+        """Load what KVM calls, and leave out what a VMM would.
+
+        Maps of the author's header that the programs left do not refer to are
+        left out too, and are not in `maps` any more. Programs of the author's
+        own are loaded in either case.
+
+        :raise StateError: when the object is loaded or closed.
+        :raise BadFileError: when the file is damaged.
+        """
+        for program in self.programs.values():
+            if program.name in header.CALLS:
+                program.autoload = False
+        self._leave_out_maps(struct_ops=True)
+
+    def use_call_entries(self) -> None:
+        """Load what a VMM calls, and leave out what KVM would: as on a stock kernel.
+
+        The struct_ops maps are left out, and of the other maps those that
+        `use_kernel_entries()` would leave out for these programs.
+
+        :raise StateError: when the object is loaded or closed.
+        :raise BadFileError: when the file is damaged.
+        """
+        for program in self.programs.values():
+            if program.section.startswith("struct_ops"):
+                program.autoload = False
+        self._leave_out_maps(struct_ops=False)
+
+    def _leave_out_maps(self, *, struct_ops: bool) -> None:
+        own = {
+            name
+            for name, found in self.maps.items()
+            if name.startswith(header.OWN_MAPS_PREFIX)
+            and found.type != uapi.BPF_MAP_TYPE_STRUCT_OPS
+        }
+        if own:
+            wanted = [item.name for item in self.programs.values() if item.autoload]
+            own -= References(self.path).maps_of(wanted)
+        for name, found in list(self.maps.items()):
+            is_ops = found.type == uapi.BPF_MAP_TYPE_STRUCT_OPS
+            if name in own or (is_ops and not struct_ops):
+                found.autocreate = False
+                del self.maps[name]
 
     def load(self) -> None:
         """Load the programs and maps, those left out excepted.

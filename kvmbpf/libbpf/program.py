@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from kvmbpf.errors import StateError
 from kvmbpf.libbpf.lib import call_failed, libbpf
 from kvmbpf.libbpf.protos import bpf_test_run_opts
+from kvmbpf.uapi.kvmbpf import kvmbpf_call
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,16 @@ class BpfProgram:
             raise call_failed(f"BPF_PROG_TEST_RUN({self.name})", result, hint)
         value = ctypes.c_int32(opts.retval).value
         return TestRun(value, buffer.raw[: len(context)])
+
+    def call(self, access: kvmbpf_call) -> kvmbpf_call:
+        """Call a device's program of the second kind, as a VMM does.
+
+        :param access: what the guest does; it is not changed.
+        :return: the same with the answer, the result and the interrupts.
+        :raise StateError: as `test_run`.
+        :raise KernelCallError: as `test_run`.
+        """
+        return kvmbpf_call.from_buffer_copy(self.test_run(bytes(access)).context)
 
     def __repr__(self) -> str:
         return f"<BpfProgram {self.name}>"

@@ -69,7 +69,7 @@ def attach(store: Store, path: Path, placed: Placed, *, pid: int, vm: str) -> De
                 raise StateError(f"VM {vm} is process {owner}, not {pid}: choose another name")
 
         borrowed = stack.enter_context(borrow_vm(pid))
-        loaded = stack.enter_context(BpfObject.open(path))
+        loaded = stack.enter_context(kernel.open_object(path))
         device = stack.enter_context(kernel.create_device(borrowed, placed))
         loaded.load()
 
@@ -106,7 +106,7 @@ def update(store: Store, path: Path, *, vm: str | None = None) -> tuple[DeviceRe
         link = stack.enter_context(_open_link(pins))
         record = store.read(vm, spec.name)
         _check_same_device(record, path)
-        loaded = stack.enter_context(BpfObject.open(path))
+        loaded = stack.enter_context(kernel.open_object(path))
         carried = carry_over(loaded, pins.open_maps(stack))
         loaded.load()
         ops = kernel.prepare_replacement(spec, loaded)
