@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,12 @@ SHIPPED = Path(__file__).resolve().parent / "devices"
 
 _DIAGNOSTIC = re.compile(
     r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?:fatal )?error: (?P<text>.*)"
+)
+# What clang says around a sentence of the header's: _Static_assert, attribute "error".
+_SENTENCE = re.compile(
+    r'static_assert failed(?: due to requirement \'.*\')? "(?P<old>.*)"'
+    r"|static assertion failed(?: due to requirement '.*')?: (?P<new>.*)"
+    r"|call to \w+ declared with 'error' attribute: (?P<call>.*)"
 )
 
 
@@ -81,8 +88,23 @@ def header_folders() -> list[Path]:
     return [HEADERS, path] if path.is_dir() else [HEADERS]
 
 
+def object_name(source: Path) -> str:
+    """Return the name of a source's object: less ``.c``, plus ``.o``.
+
+    :raise BadFileError: when the source's name does not end in ``.c``.
+    """
+    if source.suffix != ".c" or source.name == ".c":
+        raise BadFileError(source, "no C file by its name, expected one that ends in .c")
+    return f"{source.stem}.o"
+
+
 def compile_device(
-    source: str | Path, output: str | Path, *, warnings_are_errors: bool = False
+    source: str | Path,
+    output: str | Path,
+    *,
+    warnings_are_errors: bool = False,
+    warn: Callable[[str], None] | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> Path:
     """Compile a device's source; return the output's path.
 
@@ -92,6 +114,9 @@ def compile_device(
         searched for ``#include "..."``.
     :param output: the object to write; its folder exists.
     :param warnings_are_errors: refuse a source that clang warns about.
+    :param warn: is given clang's warnings, several lines, if there are any.
+    :param check: is called with the object before it appears under its name; a
+        `BadFileError` of it is raised as one of the source.
     :raise BadFileError: when the source cannot be read or does not compile (the
         first of clang's errors), or the output cannot be written.
     :raise UnsupportedError: when there is no clang, or only an older one.
@@ -108,12 +133,26 @@ def compile_device(
         raise BadFileError(output, f"cannot be written: {error.strerror}") from error
     with work as folder:
         result = Path(folder).resolve() / "device.o"
-        _run(clang, source, result, warnings_are_errors)
+        warnings = _run(clang, source, result, warnings_are_errors)
+        if warnings and warn is not None:
+            warn(warnings)
+        if check is not None:
+            _check(check, result, source)
         try:
             result.replace(output)
         except OSError as error:
             raise BadFileError(output, f"cannot be written: {error.strerror}") from error
     return output
+
+
+def _check(check: Callable[[Path], object], result: Path, source: Path) -> None:
+    """Check an object; what is wrong with it is wrong with its source."""
+    try:
+        check(result)
+    except BadFileError as error:
+        raise BadFileError(
+            source, f"its object: {error.reason}", section=error.section, offset=error.offset
+        ) from error
 
 
 def compile_library(source: Path, output: Path, *, warnings_are_errors: bool = False) -> Path:
@@ -139,7 +178,7 @@ def compile_library(source: Path, output: Path, *, warnings_are_errors: bool = F
     return output
 
 
-def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) -> None:
+def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) -> str:
     folder = source.resolve().parent
     command = [
         str(clang.path),
@@ -152,11 +191,11 @@ def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) ->
         *(f"-I{path}" for path in header_folders()),
         *("-c", f"./{source.name}", "-o", str(result)),
     ]
-    _compile(command, source)
+    return _compile(command, source)
 
 
-def _compile(command: list[str], source: Path) -> None:
-    """Run a compiler in its source's folder."""
+def _compile(command: list[str], source: Path) -> str:
+    """Run a compiler in its source's folder; return its warnings, with the source's path."""
     done = subprocess.run(
         command,
         cwd=source.resolve().parent,
@@ -170,6 +209,9 @@ def _compile(command: list[str], source: Path) -> None:
     if done.returncode != 0:
         compiler = Path(command[0]).name
         raise BadFileError(source, _first_error(done.stderr, done.returncode, compiler))
+    return re.sub(
+        rf"^\./{re.escape(source.name)}:", lambda _: f"{source}:", done.stderr, flags=re.M
+    )
 
 
 def _first_error(log: str, status: int, compiler: str) -> str:
@@ -178,11 +220,17 @@ def _first_error(log: str, status: int, compiler: str) -> str:
         match = _DIAGNOSTIC.match(line)
         if match:
             place = f"{match['file'].removeprefix('./')} line {match['line']}"
-            return f"{place} column {match['column']}: {match['text']}"
+            return f"{place} column {match['column']}: {_plain(match['text'])}"
     for line in log.splitlines():
         if "error:" in line:
             return line.strip()
     return f"{compiler} failed with status {status}: {' '.join(log.split())[-200:] or 'no output'}"
+
+
+def _plain(text: str) -> str:
+    """Return a diagnostic, less what clang says around a sentence of the header's."""
+    match = _SENTENCE.fullmatch(text)
+    return text if match is None else match["old"] or match["new"] or match["call"]
 
 
 def _version(path: str) -> int | None:

@@ -9,7 +9,6 @@ this process ends.
 from __future__ import annotations
 
 import errno
-
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError, KernelCallError, UnsupportedError

@@ -25,9 +25,12 @@ struct {
 	__uint(max_entries, KVMBPF_LOG_RING_BYTES);
 } kvmbpf_log_ring SEC(".maps");
 
+/* Not SEC(), which would keep them in an object that does not use them. */
+#define KVMBPF_LOG_SECTION __attribute__((section(".data.kvmbpf_log"), unused))
+
 /* How many listen, and how many records found no room since the load. */
-static volatile __u32 kvmbpf_log_listeners SEC(".data.kvmbpf_log") KVMBPF_UNUSED;
-static volatile __u32 kvmbpf_log_lost SEC(".data.kvmbpf_log") KVMBPF_UNUSED;
+static volatile __u32 kvmbpf_log_listeners KVMBPF_LOG_SECTION;
+static volatile __u32 kvmbpf_log_lost KVMBPF_LOG_SECTION;
 
 /*
  * kvmbpf_log(format, ...): say something, in any body, as printf would with up
@@ -59,9 +62,8 @@ static volatile __u32 kvmbpf_log_lost SEC(".data.kvmbpf_log") KVMBPF_UNUSED;
 		}								\
 	} while (0)
 
-/* Private: never called; the compiler checks the arguments by it. */
+/* Private: the rest of it. The first is never called; the compiler checks the arguments by it. */
 void kvmbpf_log_check(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
 static __always_inline void kvmbpf_log_record(const char *format, void *values, __u32 bytes)
 {
 	struct kvmbpf_log_record *record =

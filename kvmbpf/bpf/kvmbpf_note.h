@@ -147,8 +147,10 @@ struct kvmbpf_device_check {
  *
  * It also declares the struct_ops map and the licence: programs that call
  * kernel functions must be GPL-compatible.
- *
- * KVMBPF_DESCRIBE() is the part of it that both builds share: the assertions, the
+ */
+
+/*
+ * Private: the part of KVMBPF_DEVICE that both builds share: the assertions, the
  * note, and as constants kvmbpf_irqs_, kvmbpf_level_irqs_ and kvmbpf_flags_. A body
  * asserts KVMBPF_DEVICE_comes_first.
  */
@@ -287,13 +289,16 @@ struct kvmbpf_device_check {
 #define KVMBPF_PROPERTY(property_name, property_value)				\
 	KVMBPF_PROPERTY_NUMBERED(property_name, property_value, __COUNTER__)
 
-/* Private: the same, with a number that makes the variable's name unique; in two
- * steps, as an argument of ## is not expanded. */
+/*
+ * Private: the same, with a number that makes the variable's name unique; in two
+ * steps, as an argument of ## is not expanded.
+ */
 #define KVMBPF_PROPERTY_NUMBERED(property_name, property_value, number)		\
 	KVMBPF_PROPERTY_NAMED(property_name, property_value, number)
 #define KVMBPF_PROPERTY_NAMED(property_name, property_value, number)		\
 	KVMBPF_PROPERTY_NOTE(property_name, property_value, kvmbpf_property_##number)
 
+/* Private: the assertions and the note of a property. */
 #define KVMBPF_PROPERTY_NOTE(property_name, property_value, variable)		\
 	_Static_assert(sizeof("" property_name) > 1,				\
 		       "a property has a name");				\

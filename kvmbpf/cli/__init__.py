@@ -19,6 +19,7 @@ from kvmbpf.errors import KvmBpfError
 
 # command -> (module, attribute, the line that `kvmbpf --help` shows)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "build": ("kvmbpf.cli.build", "build", "Compile the source of a device."),
     "inspect": ("kvmbpf.cli.inspect", "inspect", "Show what a device object says it is."),
     "run": ("kvmbpf.cli.vm", "run_command", "Start QEMU with devices attached."),
     "attach": ("kvmbpf.cli.vm", "attach_command", "Attach a device to a running VM."),

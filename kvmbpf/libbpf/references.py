@@ -184,7 +184,9 @@ def _relocations(sections: list[_Section]) -> dict[int, dict[int, int]]:
     found: dict[int, dict[int, int]] = {}
     for section in sections:
         if section.type == _SHT_REL:
-            entries = ((offset, info >> 32) for offset, info in _RELOCATION.iter_unpack(section.data))
+            entries = (
+                (offset, info >> 32) for offset, info in _RELOCATION.iter_unpack(section.data)
+            )
             found.setdefault(section.info, {}).update(entries)
     return found
 

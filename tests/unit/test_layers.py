@@ -46,7 +46,7 @@ LAYERS: list[set[str]] = [
 ]
 UNPRIVILEGED = (
     *("spec", "elffile", "btffile", "btfext", "notes", "objfile", "objlayout", "objneeds"),
-    *("describe", "dts", "firmware", "placement", "cli.inspect"),
+    *("describe", "dts", "firmware", "placement", "cli.build", "cli.inspect"),
 )
 PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")
 
