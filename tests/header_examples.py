@@ -18,6 +18,29 @@ DEVICE = 'KVMBPF_DEVICE(example, .compatible = "a,b", .regions = { KVMBPF_MMIO(1
 READ = "KVMBPF_READ(struct kvmbpf_access *acc)\n{\n\treturn KVMBPF_DECLINE;\n}"
 WRITE = "KVMBPF_WRITE(struct kvmbpf_access *acc)\n{\n\treturn KVMBPF_DECLINE;\n}"
 
+# As the design has it, to the letter.
+DESIGN_EXAMPLE = """\
+#include <kvmbpf.bpf.h>
+
+KVMBPF_DEVICE(counter, .compatible = "kvmbpf,counter", .regions = { KVMBPF_MMIO(0x1000) }, .irqs = 1);
+
+__u64 count;                                    /* survives a hot update */
+
+KVMBPF_READ(struct kvmbpf_access *acc)
+{
+	if (acc->offset != 0)
+		return KVMBPF_DECLINE;
+	acc->value = count;
+	return 0;
+}
+
+KVMBPF_WRITE(struct kvmbpf_access *acc)
+{
+	count += acc->value;
+	return kvmbpf_irq(acc, 0, 1);
+}
+"""  # noqa: E501 - as an author writes it
+
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _PUBLIC = re.compile(r"^#define (KVMBPF_[A-Z_]+|kvmbpf_[a-z_]+)\(", re.MULTILINE)
 _FUNCTION = re.compile(r"^(?:static __always_inline .*?)(kvmbpf_[a-z_]+)\(", re.MULTILINE)

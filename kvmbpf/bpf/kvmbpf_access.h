@@ -54,15 +54,18 @@ struct kvmbpf_access {
 	__u32 region;	/* index in .regions */
 	__u32 vcpu;	/* id of the vCPU that made the access */
 	/* private: */
-	__u32 entry;	/* enum kvmbpf_entry: who called */
+	__u32 sleeps;	/* the body may sleep */
+	__u64 entry;	/* enum kvmbpf_entry: who called */
 	__u32 irqs;	/* how many the device has */
 	__u32 level_irqs; /* which of them are level-triggered */
-	__u32 sleeps;	/* the body may sleep */
-	__u32 reserved;
 	void *handle;	/* what the entry was called with */
 };
 
-/* Private: who called a body. */
+/*
+ * Private: who called a body. It is kept in 8 bytes: of smaller ones on the stack
+ * the verifier does not remember the value, and with it which functions may be
+ * called, when a function of the author's is given the access.
+ */
 enum kvmbpf_entry {
 	KVMBPF_BY_KERNEL,	/* KVM, for an access; handle is its access */
 	KVMBPF_BY_KERNEL_RESET,	/* KVM, for a reset; handle is its device */
@@ -79,8 +82,8 @@ enum kvmbpf_entry {
  *	}
  */
 struct kvmbpf_later {
-	__u32 entry;	/* enum kvmbpf_entry: who called what started it */
-	__u32 sleeps;	/* the body may sleep */
+	__u64 entry;	/* enum kvmbpf_entry: who called what started it */
+	__u64 sleeps;	/* the body may sleep */
 	void *device;	/* the kernel's device */
 };
 

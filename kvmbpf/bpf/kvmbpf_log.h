@@ -7,7 +7,7 @@
  * Approach: kvmbpf_log() tests a flag, which is all while nobody listens. Who
  * listens sets it, and reads struct kvmbpf_log_record out of a ring buffer. The
  * flag and the formats lie in sections of their own, so that they are no part of
- * the author's state; the loader leaves out the ring of an object that logs
+ * the author's state; the loader leaves out flag and ring of an object that logs
  * nothing.
  * Obsolete when: never.
  */
@@ -25,21 +25,19 @@ struct {
 	__uint(max_entries, KVMBPF_LOG_RING_BYTES);
 } kvmbpf_log_ring SEC(".maps");
 
-/* Not SEC(), which would keep them in an object that does not use them. */
-#define KVMBPF_LOG_SECTION __attribute__((section(".data.kvmbpf_log"), unused))
-
 /* How many listen, and how many records found no room since the load. */
-static volatile __u32 kvmbpf_log_listeners KVMBPF_LOG_SECTION;
-static volatile __u32 kvmbpf_log_lost KVMBPF_LOG_SECTION;
+volatile __u32 kvmbpf_log_listeners SEC(".data.kvmbpf_log");
+volatile __u32 kvmbpf_log_lost SEC(".data.kvmbpf_log");
 
 /*
  * kvmbpf_log(format, ...): say something, in any body, as printf would with up
- * to 12 arguments: d, i, u, x with their lengths, c, p, s. What is longer than
- * 111 bytes is cut. A record that finds no room is lost.
+ * to 12 arguments: %d %i %u %x with l or ll, %c, %p, %s, and before them the flags
+ * 0, +, - and space, and a width; there is no # and no precision. What is longer
+ * than 111 bytes is cut. A record that finds no room is lost, and counted.
  *
  *	KVMBPF_WRITE(struct kvmbpf_access *acc)
  *	{
- *		kvmbpf_log("vcpu %u wrote %#llx", acc->vcpu, acc->value);
+ *		kvmbpf_log("vcpu %u wrote 0x%llx", acc->vcpu, acc->value);
  *		return 0;
  *	}
  */
@@ -82,7 +80,11 @@ static __always_inline void kvmbpf_log_record(const char *format, void *values, 
 	/* With the NUL, and as long as it would be with room for all of it. */
 	if (length > KVMBPF_LOG_BYTES)
 		length = KVMBPF_LOG_BYTES;
-	record->length = length > 0 ? length - 1 : 0;
+	if (length < 1) {
+		record->text[0] = 0;
+		length = 1;
+	}
+	record->length = length - 1;
 	bpf_ringbuf_submit(record, 0);
 }
 

@@ -181,7 +181,7 @@ class BpfObject(Closing):
         own = {
             name
             for name, found in self.maps.items()
-            if name.startswith(header.OWN_MAPS_PREFIX)
+            if name.startswith(header.OWN_MAPS)
             and found.type != uapi.BPF_MAP_TYPE_STRUCT_OPS
         }
         if own:

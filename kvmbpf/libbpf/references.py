@@ -88,6 +88,8 @@ class References:
     def maps_of(self, programs: Iterable[str]) -> frozenset[str]:
         """Return the names of the maps that programs refer to, directly or not.
 
+        A data section that is a map counts, by the section's name.
+
         :param programs: their names.
         :raise BadFileError: when the file is damaged.
         """
@@ -127,9 +129,10 @@ class References:
     def _target(self, symbol: _Symbol, opcode: int, immediate: int) -> Iterable[_Function | str]:
         """Yield what a relocated instruction means."""
         if 0 < symbol.section < _SHN_LORESERVE:
-            if self._sections[symbol.section].name == _MAPS:
-                yield symbol.name
-            elif self._executable(symbol.section):
+            section = self._sections[symbol.section].name
+            if not self._executable(symbol.section):
+                yield symbol.name if section == _MAPS else section
+            else:
                 # An instruction's own field adds to the symbol; of a call, in instructions.
                 added = (immediate + 1) * _INSTRUCTION.size if opcode == _CALL else immediate
                 in_section = added if symbol.type == _STT_SECTION else 0

@@ -21,8 +21,8 @@ CALL_RESET: Final = "kvmbpf_call_reset"
 CALLS: Final = frozenset({CALL_READ, CALL_WRITE, CALL_RESET})
 KERNEL_RESET: Final = "kvmbpf_reset"
 
-# The header's own maps: left out where nothing that is loaded refers to them.
-OWN_MAPS_PREFIX: Final = "kvmbpf_"
+# What the names of the header's own maps begin with: left out where nothing that is loaded refers to them.
+OWN_MAPS: Final = ("kvmbpf_", ".data.kvmbpf_", ".rodata.kvmbpf_")
 
 KVMBPF_LOG_BYTES: Final = 112
 

@@ -15,6 +15,7 @@ from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError, UnsupportedError
 from kvmbpf.objfile import read_device, read_object
 from kvmbpf.spec import Bus, Trigger
+from tests.header_examples import DESIGN_EXAMPLE
 
 DEVICES = HEADERS.parent / "devices"
 
@@ -22,29 +23,6 @@ BODIES = """
 KVMBPF_READ(struct kvmbpf_access *acc) { acc->value = 0; return 0; }
 KVMBPF_WRITE(struct kvmbpf_access *acc) { (void)acc; return KVMBPF_DECLINE; }
 """
-
-EXAMPLE = """\
-#include <kvmbpf.bpf.h>
-
-KVMBPF_DEVICE(counter, .compatible = "kvmbpf,counter", .regions = { KVMBPF_MMIO(0x1000) }, .irqs = 1);
-
-__u64 count;                                    /* survives a hot update */
-
-KVMBPF_READ(struct kvmbpf_access *acc)
-{
-	if (acc->offset != 0)
-		return KVMBPF_DECLINE;
-	acc->value = count;
-	return 0;
-}
-
-KVMBPF_WRITE(struct kvmbpf_access *acc)
-{
-	count += acc->value;
-	return kvmbpf_irq(acc, 0, 1);
-}
-"""  # noqa: E501 - as an author writes it
-
 
 def build(folder: Path, source: str) -> Path:
     path = folder / "device.bpf.c"
@@ -57,7 +35,7 @@ def build_device(folder: Path, name: str, fields: str) -> Path:
 
 
 def test_whole_example_compiles_as_it_stands(tmp_path: Path) -> None:
-    info = read_object(build(tmp_path, EXAMPLE))
+    info = read_object(build(tmp_path, DESIGN_EXAMPLE))
     assert info.spec.name == "counter"
     assert info.spec.compatible == ("kvmbpf,counter",)
     assert info.spec.version == 1
@@ -205,7 +183,7 @@ def test_failed_compile_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_failed_compile_keeps_the_previous_output(tmp_path: Path) -> None:
-    output = build(tmp_path, EXAMPLE)
+    output = build(tmp_path, DESIGN_EXAMPLE)
     before = output.read_bytes()
     with pytest.raises(BadFileError):
         build(tmp_path, "nonsense\n")

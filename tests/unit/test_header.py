@@ -222,15 +222,6 @@ def test_log_arguments_are_checked_against_the_format(tmp_path: Path) -> None:
     assert "format specifies type" in refusal(tmp_path, DEVICE, log_call('"%u", acc->value'), WRITE)
 
 
-def test_object_that_logs_nothing_has_no_log_sections(tmp_path: Path) -> None:
-    elf = ElfImage(build(tmp_path, DEVICE, BODIES))
-    assert elf.section(".data.kvmbpf_log") is None
-    assert elf.section(".rodata.kvmbpf_log") is None
-    elf = ElfImage(build(tmp_path, DEVICE, log_call('"hello"'), WRITE))
-    assert elf.section(".data.kvmbpf_log") is not None
-    assert elf.section(".rodata.kvmbpf_log") is not None
-
-
 def test_each_body_is_in_the_object_twice(tmp_path: Path) -> None:
     device = f"KVMBPF_DEVICE(d, {ONE}, .flags = KVMBPF_RESETS);"
     reset = "KVMBPF_RESET(struct kvmbpf_access *acc) { return 0; }"
