@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from kvmbpf.closing import Closing
+from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import (
     BadFileError,
     KernelCallError,
@@ -35,8 +36,8 @@ from kvmbpf.libbpf.globals import Globals
 from kvmbpf.libbpf.lib import call_failed, error_text, libbpf
 from kvmbpf.libbpf.map import ObjectMap
 from kvmbpf.libbpf.program import BpfProgram
-from kvmbpf.libbpf.references import References
 from kvmbpf.libbpf.verifier_log import VerifierLogs
+from kvmbpf.objneeds import CodeMap
 from kvmbpf.uapi import bpf as uapi
 from kvmbpf.uapi import kvmbpf as header
 
@@ -178,18 +179,19 @@ class BpfObject(Closing):
         self._leave_out_maps(struct_ops=False)
 
     def _leave_out_maps(self, *, struct_ops: bool) -> None:
-        own = {
-            name
-            for name, found in self.maps.items()
-            if name.startswith(header.OWN_MAPS)
-            and found.type != uapi.BPF_MAP_TYPE_STRUCT_OPS
-        }
-        if own:
-            wanted = [item.name for item in self.programs.values() if item.autoload]
-            own -= References(self.path).maps_of(wanted)
+        wanted = [program.name for program in self.programs.values() if program.autoload]
+        used: set[str] | None = None
         for name, found in list(self.maps.items()):
-            is_ops = found.type == uapi.BPF_MAP_TYPE_STRUCT_OPS
-            if name in own or (is_ops and not struct_ops):
+            if found.type == uapi.BPF_MAP_TYPE_STRUCT_OPS:
+                leave_out = not struct_ops
+            elif name.startswith(header.OWN_MAPS):
+                if used is None:
+                    used = set(CodeMap(ElfImage(self.path)).uses(wanted).variables)
+                # a data section is used by its variables
+                leave_out = used.isdisjoint({name, *found.globals})
+            else:
+                leave_out = False
+            if leave_out:
                 found.autocreate = False
                 del self.maps[name]
 

@@ -21,8 +21,9 @@ CALL_RESET: Final = "kvmbpf_call_reset"
 CALLS: Final = frozenset({CALL_READ, CALL_WRITE, CALL_RESET})
 KERNEL_RESET: Final = "kvmbpf_reset"
 
-# What the names of the header's own maps begin with: left out where nothing that is loaded refers to them.
-OWN_MAPS: Final = ("kvmbpf_", ".data.kvmbpf_", ".rodata.kvmbpf_")
+# What the names of the header's own maps begin with: they are left out where
+# nothing that is loaded refers to them.
+OWN_MAPS: Final = ("kvmbpf_", ".data.kvmbpf_")
 
 KVMBPF_LOG_BYTES: Final = 112
 

@@ -19,7 +19,6 @@ from kvmbpf.compile import compile_device
 from kvmbpf.errors import BadFileError, KernelCallError, StateError, UnsupportedError
 from kvmbpf.libbpf.carry import carry_over
 from kvmbpf.libbpf.object import BpfObject
-from kvmbpf.libbpf.references import References
 from kvmbpf.uapi.kvmbpf import CALL_READ, CALL_RESET, CALL_WRITE, KVMBPF_DECLINE, kvmbpf_call
 from tests.header_examples import DESIGN_EXAMPLE, Example, examples
 from tests.ring import RING, log_records
@@ -180,9 +179,11 @@ def test_stock_kernel_refuses_the_other_half_by_name(tmp_path: Path) -> None:
 
 
 def test_program_left_out_has_no_descriptor(tmp_path: Path) -> None:
-    with called(compiled(DESIGN_EXAMPLE, tmp_path)) as loaded:
-        with pytest.raises(StateError, match="kvmbpf_read is not loaded"):
-            _ = loaded.program("kvmbpf_read").fd
+    with (
+        called(compiled(DESIGN_EXAMPLE, tmp_path)) as loaded,
+        pytest.raises(StateError, match="kvmbpf_read is not loaded"),
+    ):
+        _ = loaded.program("kvmbpf_read").fd
 
 
 @pytest.mark.parametrize("choose", [BpfObject.use_call_entries, BpfObject.use_kernel_entries])
@@ -209,25 +210,13 @@ def test_choice_after_close_is_refused(tmp_path: Path) -> None:
         loaded.use_call_entries()
 
 
-def test_references_go_through_functions_and_callbacks(able: Path) -> None:
-    found = References(able)
-    assert found.maps_of(["kvmbpf_read", "kvmbpf_call_read"]) == {".data"}
-    assert found.maps_of(["absent"]) == frozenset()
-    kernel, call = found.maps_of(["kvmbpf_write"]), found.maps_of([CALL_WRITE])
-    kept = {"kvmbpf_kept_tick", "kvmbpf_kept_repeat", "kvmbpf_kept_fill", "kvmbpf_kept_then_work"}
-    assert kernel - call == kept
-    assert call <= kernel
-    assert {RING, FLAGS, ".rodata.kvmbpf_log", "kvmbpf_timer_tick"} <= call
-    assert found.maps_of([CALL_RESET]) == {"kvmbpf_timer_tick", ".data", ".bss"}
-
-
-def test_references_of_a_damaged_file_are_a_bad_file(able: Path, tmp_path: Path) -> None:
-    image = able.read_bytes()
-    for size in (0, 63, len(image) // 2):
-        path = tmp_path / "damaged.o"
-        path.write_bytes(image[:size])
-        with pytest.raises(BadFileError, match="damaged"):
-            References(path)
+def test_file_that_was_damaged_meanwhile_is_a_bad_file(able: Path, tmp_path: Path) -> None:
+    path = tmp_path / "able.bpf.o"
+    path.write_bytes(able.read_bytes())
+    with BpfObject.open(path) as loaded:
+        path.write_bytes(able.read_bytes()[:100])
+        with pytest.raises(BadFileError):
+            loaded.use_call_entries()
 
 
 # what may be called
