@@ -150,9 +150,7 @@ def _check(check: Callable[[Path], object], result: Path, source: Path) -> None:
     try:
         check(result)
     except BadFileError as error:
-        raise BadFileError(
-            source, f"its object: {error.reason}", section=error.section, offset=error.offset
-        ) from error
+        raise BadFileError(source, f"its object: {error.reason}") from error
 
 
 def compile_library(source: Path, output: Path, *, warnings_are_errors: bool = False) -> Path:

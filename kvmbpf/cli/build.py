@@ -56,4 +56,6 @@ def _output(source: Path, out: str | None) -> Path:
         return source.with_name(object_name(source))
     if Path(out).is_dir():
         return Path(out) / object_name(source)
+    if source.exists() and Path(out).exists() and source.samefile(out):
+        raise BadFileError(source, "OUT is the source itself, expected another name")
     return Path(out)

@@ -96,6 +96,7 @@ ONE = '.compatible = "a,b", .regions = { KVMBPF_MMIO(16) }'
             "a device has at most 8 regions",
         ),
         ("d", f"{ONE}, .irqs = 33", "a device has at most 32 irqs"),
+        ("d", f"{ONE}, .irqs = -1", "a device has at most 32 irqs"),
         (
             "d",
             f"{ONE}, .irqs = 1, .level_irqs = 2",
@@ -113,6 +114,18 @@ ONE = '.compatible = "a,b", .regions = { KVMBPF_MMIO(16) }'
 )
 def test_wrong_device_is_refused(name: str, fields: str, sentence: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, f"KVMBPF_DEVICE({name}, {fields});", BODIES) == sentence
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (f'.compatible = "{"c" * 129}", .regions = {{ KVMBPF_MMIO(16) }}', "too long"),
+        (f'.compatible = "a", .regions = {{ {"KVMBPF_MMIO(16), " * 10} }}', "excess elements"),
+        (f"{ONE}, .colour = 1", "colour"),
+    ],
+)
+def test_what_clang_itself_refuses_is_told_too(fields: str, words: str, tmp_path: Path) -> None:
+    assert words in refusal(tmp_path, f"KVMBPF_DEVICE(d, {fields});", BODIES)
 
 
 @pytest.mark.parametrize(
