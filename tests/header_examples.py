@@ -41,6 +41,17 @@ KVMBPF_WRITE(struct kvmbpf_access *acc)
 }
 """  # noqa: E501 - as an author writes it
 
+CONCURRENT_EXAMPLE = f"""\
+#include <kvmbpf.bpf.h>
+
+KVMBPF_DEVICE(twin, .compatible = "kvmbpf,twin", .regions = {{ KVMBPF_MMIO(0x2000) }},
+\t      .flags = KVMBPF_CONCURRENT);
+
+{READ}
+
+{WRITE}
+"""
+
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _PUBLIC = re.compile(r"^#define (KVMBPF_[A-Z_]+|kvmbpf_[a-z_]+)\(", re.MULTILINE)
 _FUNCTION = re.compile(r"^(?:static __always_inline .*?)(kvmbpf_[a-z_]+)\(", re.MULTILINE)

@@ -10,8 +10,11 @@ import os
 from pathlib import Path
 
 from kvmbpf.compile import compile_device
+from tests.header_examples import CONCURRENT_EXAMPLE, DESIGN_EXAMPLE, examples
 
 OBJECTS_VARIABLE = "KVMBPF_TEST_OBJECTS"
+# What needs the header's examples compiled.
+HEADER_TESTS = "test_header.py"
 SOURCES = Path(__file__).parent / "progs"
 
 
@@ -19,6 +22,21 @@ def compile_objects(folder: Path) -> None:
     """Compile every program in tests/lab/progs into a folder."""
     for source in sorted(SOURCES.glob("*.bpf.c")):
         compile_device(source, folder / f"{source.stem}.o", warnings_are_errors=True)
+
+
+def compile_examples(folder: Path) -> None:
+    """Compile the header's examples into a folder, and the design's."""
+    sources = {example.name: example.source() for example in examples()}
+    sources |= {"design": DESIGN_EXAMPLE, "concurrent": CONCURRENT_EXAMPLE}
+    for name, text in sources.items():
+        source = folder / f"example-{name}.bpf.c"
+        source.write_text(text)
+        compile_device(source, folder / f"{source.stem}.o", warnings_are_errors=True)
+
+
+def example_object(name: str) -> Path:
+    """Return one of the compiled examples."""
+    return device_object(f"example-{name}")
 
 
 def device_object(name: str) -> Path:

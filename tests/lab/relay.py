@@ -27,7 +27,12 @@ from kvmbpf.demo.parts import PARTS_VARIABLE, make_parts
 from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import LabRun, ensure_kernel
 from tests.lab.fuzzers import FUZZER_TESTS, compile_fuzzers
-from tests.lab.objects import OBJECTS_VARIABLE, compile_objects
+from tests.lab.objects import (
+    HEADER_TESTS,
+    OBJECTS_VARIABLE,
+    compile_examples,
+    compile_objects,
+)
 
 # Set inside the lab: the file that takes the reports.
 REPORTS_VARIABLE = "KVMBPF_LAB_REPORTS"
@@ -79,6 +84,8 @@ class LabSession:
         kernel = ensure_kernel(debug=debug)
         parts = make_parts(kernel)
         compile_objects(place)
+        if any(item.path.name == HEADER_TESTS for item in items):
+            compile_examples(place)
         if any(item.path.name in FUZZER_TESTS for item in items):
             compile_fuzzers(kernel.build_tree, place)
         self._run = LabRun(

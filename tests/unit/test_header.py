@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
 
+from kvmbpf.btffile import Btf, Kind
 from kvmbpf.compile import compile_device
 from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
+from kvmbpf.uapi.kvmbpf import kvmbpf_call, kvmbpf_log_record
 from tests.header_examples import Example, examples, public_names, undocumented
 
 BODIES = """
@@ -266,3 +269,19 @@ def test_sleepable_bodies_are_in_sections_of_their_own(tmp_path: Path) -> None:
     assert elf.section("struct_ops.s/kvmbpf_read") is not None
     assert elf.section("struct_ops.s/kvmbpf_write") is not None
     assert elf.section("struct_ops/kvmbpf_read") is None
+
+
+@pytest.mark.parametrize("mirror", [kvmbpf_call, kvmbpf_log_record])
+def test_structure_is_as_in_the_header(mirror: type[ctypes.Structure], tmp_path: Path) -> None:
+    variable = f"struct {mirror.__name__} variable;"
+    btf = Btf.of(ElfImage(build(tmp_path, DEVICE, BODIES, variable)))
+    assert btf is not None
+    found = next(item for item in btf.types(Kind.STRUCT) if item.name == mirror.__name__)
+    assert btf.size_of(found.id) == ctypes.sizeof(mirror)
+    assert [
+        (member.name, member.bit_offset // 8, btf.size_of(member.type_id))
+        for member in btf.members(found)
+    ] == [
+        (name, getattr(mirror, name).offset, getattr(mirror, name).size)
+        for name in (field[0] for field in mirror._fields_)
+    ]
