@@ -25,7 +25,12 @@ from kvmbpf.errors import BadFileError
 
 BTF_EXT_SECTION = ".BTF.ext"
 
-MAX_RECORDS = 1 << 18
+# Far above what clang makes of a device: an instruction has one line, and a
+# device some ten CO-RE relocations.
+MAX_LINES = 1 << 16
+MAX_CORE = 1 << 13
+# A line is looked for so many records back.
+MAX_STEPS_BACK = 256
 
 _HEADER_BYTES = 24  # without the CO-RE part, which came later
 _CORE_HEADER_BYTES = 32
@@ -103,24 +108,30 @@ class BtfExt:
             return None
         return cls(elf.path, elf.relocated(section), btf, little_endian=elf.little_endian)
 
-    def line_of(self, section: str, offset: int) -> SourceLine | None:
+    def line_of(
+        self, section: str, offset: int, *, start: int = 0, without: str = ""
+    ) -> SourceLine | None:
         """Return the source line of an instruction, or None where it is not known.
 
         :param section: the section's name.
         :param offset: of the instruction, in bytes.
+        :param start: of its function, in bytes: no line before that is its line.
+        :param without: how the names of files begin that do not count: the last
+            line before the instruction that is of another is returned.
         :raise BadFileError: when the table of lines is broken.
         """
         records = self._line_records.get(section, [])
         place = bisect.bisect_right(records, offset, key=lambda record: record[0])
-        if place == 0:
-            return None
-        _, file, text, position = records[place - 1]
-        return SourceLine(
-            posixpath.normpath(self._btf.string(file)),
-            position >> 10,
-            position & 0x3FF,
-            self._btf.string(text).strip(),
-        )
+        for record in reversed(records[max(0, place - MAX_STEPS_BACK) : place]):
+            where, file, text, position = record
+            if where < start:
+                break
+            name = posixpath.normpath(self._btf.string(file))
+            if not without or not name.startswith(without):
+                return SourceLine(
+                    name, position >> 10, position & 0x3FF, self._btf.string(text).strip()
+                )
+        return None
 
     @cached_property
     def core_accesses(self) -> tuple[CoreAccess, ...]:
@@ -130,13 +141,13 @@ class BtfExt:
         """
         return tuple(
             CoreAccess(section, offset, *self._accessed(type_id, access), kind)
-            for section, (offset, type_id, access, kind) in self._records(*self._core)
+            for section, (offset, type_id, access, kind) in self._records(*self._core, MAX_CORE)
         )
 
     @cached_property
     def _line_records(self) -> dict[str, list[tuple[int, ...]]]:
         found: dict[str, list[tuple[int, ...]]] = {}
-        for section, record in self._records(*self._lines):
+        for section, record in self._records(*self._lines, MAX_LINES):
             if record[3] >> 10:  # line 0: nobody's
                 found.setdefault(section, []).append(record)
         for records in found.values():
@@ -171,8 +182,8 @@ class BtfExt:
             )
         return base + offset, size
 
-    def _records(self, start: int, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Go through a table; each record comes with the name of its section."""
+    def _records(self, start: int, size: int, most: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Go through a table of so many records at most, each with its section's name."""
         if size == 0:
             return
         end = start + size
@@ -183,13 +194,13 @@ class BtfExt:
                 start, f"records of {record_bytes} bytes, expected {_RECORD_BYTES} or more"
             )
         start += 4
-        left = MAX_RECORDS
+        left = most
         while start < end:
             name, count = self._u32(start, end), self._u32(start + 4, end)
             section = self._btf.string(name)
             left -= count
             if left < 0:
-                raise self._bad(start + 4, f"more than {MAX_RECORDS} records")
+                raise self._bad(start + 4, f"more than {most} records")
             start += 8
             if start + count * record_bytes > end:
                 raise self._bad(

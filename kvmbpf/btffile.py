@@ -158,6 +158,8 @@ class Btf:
         types, strings = self._read_header()
         self._strings = data[strings[0] : strings[1]]
         self._starts = self._find_types(*types)
+        self._heads: dict[int, BtfType] = {}
+        self._resolved: dict[int, BtfType] = {}
 
     @classmethod
     def of(cls, elf: ElfImage) -> Btf | None:
@@ -180,6 +182,12 @@ class Btf:
         :param type_id: its number; 0 is void.
         :raise BadFileError: when there is no such type.
         """
+        found = self._heads.get(type_id)
+        if found is None:
+            found = self._heads[type_id] = self._decode(type_id)
+        return found
+
+    def _decode(self, type_id: int) -> BtfType:
         if not 0 <= type_id < len(self._starts):
             raise self._bad(None, f"type {type_id}, expected one of {len(self._starts)}")
         start = self._starts[type_id]
@@ -228,9 +236,14 @@ class Btf:
 
         :raise BadFileError: when they lead nowhere, or in a circle.
         """
+        known = self._resolved.get(type_id)
+        if known is not None:
+            return known
+        asked = type_id
         for _ in range(MAX_DEPTH):
             found = self.get(type_id)
             if found.kind not in _TRANSPARENT:
+                self._resolved[asked] = found
                 return found
             type_id = found.target
         raise self._bad(None, f"type {type_id}: more than {MAX_DEPTH} names for one type")

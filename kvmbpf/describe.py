@@ -78,16 +78,11 @@ def core_types(device: DeviceObject, uses: Uses) -> list[str]:
     """
     if device.btf_ext is None:
         return []
-    ranges: dict[str, list[tuple[int, int]]] = {}
-    for function in uses.functions:
-        extent = (function.start, function.start + function.size)
-        ranges.setdefault(function.section.name, []).append(extent)
     return sorted(
         {
             f"{item.type_name}.{item.path}" if item.path else item.type_name
             for item in device.btf_ext.core_accesses
-            if not item.asks_only
-            and any(start <= item.offset < end for start, end in ranges.get(item.section, []))
+            if not item.asks_only and uses.has(item.section, item.offset)
         }
     )
 

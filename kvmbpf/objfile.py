@@ -34,6 +34,9 @@ from kvmbpf.spec import DeviceSpec
 RESET_PROGRAM = "kvmbpf_reset"
 CALL_RESET_PROGRAM = "kvmbpf_call_reset"
 
+# Far above the six that kvmbpf.bpf.h makes.
+MAX_PROGRAMS = 256
+
 _FLAGS_OFFSET = 8
 
 
@@ -169,13 +172,20 @@ class DeviceObject:
 
 def _programs(elf: ElfImage) -> list[ProgramInfo]:
     """Return the functions in executable sections other than .text."""
-    programs = []
+    programs: list[ProgramInfo] = []
     for symbol in elf.symbols():
         section = symbol.section
         if symbol.type != "STT_FUNC" or section is None or not section.executable:
             continue
         if section.name == ".text":  # functions that programs call
             continue
+        if len(programs) == MAX_PROGRAMS:
+            raise BadFileError(
+                elf.path,
+                f"more than {MAX_PROGRAMS} programs",
+                section=section.name,
+                offset=symbol.value,
+            )
         _check_extent(elf, symbol)
         programs.append(
             ProgramInfo(symbol.name, section.name, symbol.value, symbol.size // INSTRUCTION_BYTES)

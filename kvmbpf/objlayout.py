@@ -8,6 +8,7 @@ depth, and a device's to a number of fields, so that no file costs much.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from kvmbpf.errors import BadFileError
 
 MAX_FIELDS = 4096
 MAX_STRUCT_DEPTH = 8
+
+# A map's definition has up to 11 members.
+_MAP_MEMBERS = 32
 
 MAPS_SECTION = ".maps"
 STRUCT_OPS_SECTION = ".struct_ops"
@@ -251,7 +255,7 @@ def _map(btf: Btf, variable: Variable) -> MapInfo:
     numbers: dict[str, int] = {}
     types: dict[str, int] = {}
     if definition.kind is Kind.STRUCT:
-        for member in btf.members(definition):
+        for member in itertools.islice(btf.members(definition), _MAP_MEMBERS):
             pointer = btf.resolve(member.type_id)
             if pointer.kind is not Kind.PTR:
                 continue

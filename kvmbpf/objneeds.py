@@ -2,13 +2,15 @@
 """What an object's programs call and touch, and so what they need of a kernel.
 
 Starting from a program, its calls and the callbacks that it hands over are
-followed through the relocations. Each function is looked at once, and each
-instruction once, for each set of programs that is asked about.
+followed through the relocations. Each function is decoded once. What is decoded,
+and what is put together from it, is counted: functions of a damaged file may
+overlap and call each other without end.
 """
 
 from __future__ import annotations
 
 import bisect
+import enum
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,12 +20,18 @@ from kvmbpf.elffile import ElfImage, Relocation, Section, Symbol
 from kvmbpf.errors import BadFileError
 
 INSTRUCTION_BYTES = 8
+# Of all functions together, in instructions. A file has at most 2 ** 19.
+MAX_DECODED = 1 << 20
+# Calls and addresses that are gone through, for all questions together.
+MAX_FOLLOWED = 1 << 20
 
 # Instructions. Source: Documentation/bpf/standardization/instruction-set.rst.
 _CALL = 0x85
 _LOAD_IMM64 = 0x18
 _CALLS_HELPER = 0  # in the source register of a call
 _CALLS_FUNCTION = 1
+
+_PAST = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +40,14 @@ class Place:
 
     :param section: its section's name.
     :param offset: in the section, in bytes.
+    :param start: of its function in the section, in bytes.
     :param in_callback: whether it runs later than the program, as a timer's
         callback does, or for each element of a map.
     """
 
     section: str
     offset: int
+    start: int
     in_callback: bool = False
 
 
@@ -50,7 +60,7 @@ class Function:
     size: int
 
 
-@dataclass(slots=True)
+@dataclass
 class Uses:
     """What a set of programs uses, each with the places where it does.
 
@@ -74,6 +84,46 @@ class Uses:
         """How many there are in all these functions."""
         return sum(function.size for function in self.functions) // INSTRUCTION_BYTES
 
+    def has(self, section: str, offset: int) -> bool:
+        """Tell whether an instruction is in one of these functions.
+
+        :param section: its section's name.
+        :param offset: in the section, in bytes.
+        """
+        starts = self._extents.get(section, [])
+        place = bisect.bisect_right(starts, (offset, _PAST)) - 1
+        return place >= 0 and offset < starts[place][0] + starts[place][1]
+
+    @cached_property
+    def _extents(self) -> dict[str, list[tuple[int, int]]]:
+        found: dict[str, list[tuple[int, int]]] = {}
+        for function in self.functions:
+            found.setdefault(function.section.name, []).append((function.start, function.size))
+        for extents in found.values():
+            extents.sort()
+        return found
+
+
+class _Kind(enum.Enum):
+    """What an instruction refers to."""
+
+    HELPER = enum.auto()
+    KFUNC = enum.auto()
+    KSYM = enum.auto()
+    VARIABLE = enum.auto()
+    CALL = enum.auto()
+    CALLBACK = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What one instruction refers to: a number, a name or a function."""
+
+    kind: _Kind
+    offset: int
+    target: int | str | Function
+    weak: bool = False
+
 
 class CodeMap:
     """The functions of one object, and what they refer to.
@@ -84,6 +134,10 @@ class CodeMap:
     def __init__(self, elf: ElfImage) -> None:
         self._elf = elf
         self._relocations: dict[int, dict[int, Relocation]] = {}
+        self._code: dict[int, bytes] = {}
+        self._decoded: dict[Function, list[_Reference]] = {}
+        self._decoding_left = MAX_DECODED
+        self._following_left = MAX_FOLLOWED
 
     def uses(self, programs: Iterable[str]) -> Uses:
         """Return what programs use, with what they call.
@@ -100,17 +154,29 @@ class CodeMap:
             if function in found.functions:
                 continue
             found.functions[function] = in_callback
-            for target, handed_over in self._scan(function, in_callback, found):
-                (callbacks if handed_over else direct).append(target)
+            for item in self._references(function):
+                if isinstance(item.target, Function):
+                    (callbacks if item.kind is _Kind.CALLBACK else direct).append(item.target)
+                else:
+                    _note(found, item, function, in_callback)
         return found
 
     @cached_property
-    def _functions(self) -> dict[tuple[int, int], tuple[str, Function]]:
+    def _functions(self) -> dict[tuple[int, int], Function]:
         return {
-            (symbol.section.index, symbol.value): (
-                symbol.name,
-                Function(symbol.section, symbol.value, symbol.size),
+            (symbol.section.index, symbol.value): Function(
+                symbol.section, symbol.value, symbol.size
             )
+            for symbol in self._elf.symbols()
+            if symbol.type == "STT_FUNC"
+            and symbol.section is not None
+            and symbol.section.executable
+        }
+
+    @cached_property
+    def _by_name(self) -> dict[str, Function]:
+        return {
+            symbol.name: Function(symbol.section, symbol.value, symbol.size)
             for symbol in self._elf.symbols()
             if symbol.type == "STT_FUNC"
             and symbol.section is not None
@@ -128,19 +194,25 @@ class CodeMap:
             symbols.sort(key=lambda item: item.value)
         return found
 
-    @cached_property
-    def _by_name(self) -> dict[str, Function]:
-        return dict(self._functions.values())
+    def _references(self, function: Function) -> list[_Reference]:
+        """Return what one function refers to; decoded once, counted each time."""
+        found = self._decoded.get(function)
+        if found is None:
+            self._decoding_left -= function.size // INSTRUCTION_BYTES
+            if self._decoding_left < 0:
+                raise self._bad(
+                    function.section, function.start, "functions overlap: too much to decode"
+                )
+            found = list(self._decode(function))
+            self._decoded[function] = found
+        self._following_left -= len(found) + 1
+        if self._following_left < 0:
+            raise self._bad(function.section, function.start, "too many calls to follow")
+        return found
 
-    def _scan(
-        self, function: Function, in_callback: bool, found: Uses
-    ) -> Iterator[tuple[Function, bool]]:
-        """Note what one function uses; go through the functions that it leads to.
-
-        With each comes whether it is handed over, to be called back.
-        """
+    def _decode(self, function: Function) -> Iterator[_Reference]:
         section = function.section
-        code = self._elf.data(section)
+        code = self._code_of(section)
         if function.start + function.size > len(code):
             raise self._bad(section, function.start, "a function goes past the section's end")
         relocations = self._relocations_of(section)
@@ -148,37 +220,30 @@ class CodeMap:
         form = struct.Struct("<BBhi" if little else ">BBhi")
         for offset, opcode in _interesting(code, function.start, function.size):
             _, registers, _, number = form.unpack_from(code, offset)
-            place = Place(section.name, offset, in_callback)
             relocation = relocations.get(offset)
             if opcode == _LOAD_IMM64:
                 if relocation is not None:
-                    target = self._loaded(relocation.symbol, number, place, found)
-                    if target is not None:
-                        yield target, True
+                    yield from self._loaded(relocation.symbol, number, offset)
                 continue
             source = registers >> 4 if little else registers & 0xF
             if source == _CALLS_HELPER and relocation is None:
-                found.helpers.setdefault(number, []).append(place)
+                yield _Reference(_Kind.HELPER, offset, number)
             elif source == _CALLS_FUNCTION:
-                target = self._called(section, relocation, number, place, found)
-                if target is not None:
-                    yield target, False
+                yield self._called(section, relocation, number, offset)
 
-    def _loaded(self, symbol: Symbol, addend: int, place: Place, found: Uses) -> Function | None:
-        """Note an address that is taken; return the function if it is one of ours."""
+    def _loaded(self, symbol: Symbol, addend: int, offset: int) -> Iterator[_Reference]:
+        """Give what an address that is taken is of."""
         section = symbol.section
         if section is None:
-            found.ksyms.setdefault(symbol.name, []).append(place)
-            if symbol.weak:
-                found.weak.add(symbol.name)
-            return None
-        if section.executable:
-            entry = self._functions.get((section.index, symbol.value + addend))
-            return None if entry is None else entry[1]
-        # A static variable is referred to as a place in its section.
-        name = symbol.name or self._variable_at(section, symbol.value + addend)
-        found.variables.setdefault(name, []).append(place)
-        return None
+            yield _Reference(_Kind.KSYM, offset, symbol.name, symbol.weak)
+        elif section.executable:
+            target = self._functions.get((section.index, symbol.value + addend))
+            if target is not None:
+                yield _Reference(_Kind.CALLBACK, offset, target)
+        else:
+            # A static variable is referred to as a place in its section.
+            name = symbol.name or self._variable_at(section, symbol.value + addend)
+            yield _Reference(_Kind.VARIABLE, offset, name)
 
     def _variable_at(self, section: Section, offset: int) -> str:
         """Return the name of the variable that an address lies in, or the section's."""
@@ -189,34 +254,30 @@ class CodeMap:
         return section.name
 
     def _called(
-        self,
-        section: Section,
-        relocation: Relocation | None,
-        number: int,
-        place: Place,
-        found: Uses,
-    ) -> Function | None:
-        """Note a call; return the function if it is one of ours."""
+        self, section: Section, relocation: Relocation | None, number: int, offset: int
+    ) -> _Reference:
+        """Return what a call calls."""
         if relocation is None:
             # Counted in instructions from the one behind the call.
-            target, base = section, place.offset
+            target, base = section, offset
         elif relocation.symbol.section is None:
-            name = relocation.symbol.name
-            found.kfuncs.setdefault(name, []).append(place)
-            if relocation.symbol.weak:
-                found.weak.add(name)
-            return None
+            symbol = relocation.symbol
+            return _Reference(_Kind.KFUNC, offset, symbol.name, symbol.weak)
         else:
             target, base = relocation.symbol.section, relocation.symbol.value
         start = base + (number + 1) * INSTRUCTION_BYTES
-        entry = self._functions.get((target.index, start))
-        if entry is None:
+        function = self._functions.get((target.index, start))
+        if function is None:
             raise self._bad(
-                section,
-                place.offset,
-                f"a call to {target.name}+{start:#x}, where no function starts",
+                section, offset, f"a call to {target.name}+{start:#x}, where no function starts"
             )
-        return entry[1]
+        return _Reference(_Kind.CALL, offset, function)
+
+    def _code_of(self, section: Section) -> bytes:
+        found = self._code.get(section.index)
+        if found is None:
+            found = self._code[section.index] = self._elf.data(section)
+        return found
 
     def _relocations_of(self, section: Section) -> dict[int, Relocation]:
         found = self._relocations.get(section.index)
@@ -227,6 +288,22 @@ class CodeMap:
 
     def _bad(self, section: Section, offset: int, reason: str) -> BadFileError:
         return BadFileError(self._elf.path, reason, section=section.name, offset=offset)
+
+
+def _note(found: Uses, item: _Reference, function: Function, in_callback: bool) -> None:
+    """Add what an instruction refers to, and its place."""
+    place = Place(function.section.name, item.offset, function.start, in_callback)
+    if isinstance(item.target, int):
+        found.helpers.setdefault(item.target, []).append(place)
+    elif isinstance(item.target, str):
+        names = {
+            _Kind.KFUNC: found.kfuncs,
+            _Kind.KSYM: found.ksyms,
+            _Kind.VARIABLE: found.variables,
+        }[item.kind]
+        names.setdefault(item.target, []).append(place)
+        if item.weak:
+            found.weak.add(item.target)
 
 
 def _interesting(code: bytes, start: int, size: int) -> Iterator[tuple[int, int]]:

@@ -89,6 +89,6 @@ def test_nothing_attached_is_said(tmp_path: Path) -> None:
 def test_help_lists_every_command(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    for name in ("inspect", "run", "attach", "update", "detach", "list", "bench", "lab"):
+    for name in ("inspect", "check", "run", "attach", "update", "detach", "list", "bench", "lab"):
         assert name in done.stdout
         assert run(tmp_path, name, "--help").returncode == 0

@@ -32,7 +32,9 @@ LAYERS: list[set[str]] = [
         "objlayout",
         "objneeds",
         "objfile",
+        "objops",
         "describe",
+        "check",
         "dts",
         "placement",
         "firmware",
@@ -46,6 +48,7 @@ LAYERS: list[set[str]] = [
 ]
 UNPRIVILEGED = (
     *("spec", "elffile", "btffile", "btfext", "notes", "objfile", "objlayout", "objneeds"),
+    *("objops", "check", "cli.check"),
     *("describe", "dts", "firmware", "placement", "cli.build", "cli.inspect"),
 )
 PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Apply every rule to an object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kvmbpf.check import loading, sense
+from kvmbpf.check.finding import Finding, Rule, Severity
+from kvmbpf.errors import BadFileError
+from kvmbpf.objfile import DeviceObject
+
+Check = Callable[[DeviceObject], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (*loading.CHECKS, *sense.CHECKS)
+
+_ORDER = {severity: place for place, severity in enumerate(Severity)}
+
+
+def check_file(path: str | Path) -> list[Finding]:
+    """Return what is wrong with an object, the worst first.
+
+    :param path: the object file; one that cannot be read is a finding too.
+    """
+    found: list[Finding] = []
+    try:
+        device = DeviceObject(path)
+        for check in CHECKS:
+            found += check(device)
+    except BadFileError as error:
+        found.append(_broken(error))
+    return sorted(found, key=lambda finding: _ORDER[finding.severity])
+
+
+def _broken(error: BadFileError) -> Finding:
+    place = "" if error.section is None else f"section {error.section}"
+    if error.offset is not None:
+        place = f"{place} offset {error.offset:#x}".lstrip()
+    return Finding(
+        Severity.ERROR,
+        Rule.FILE,
+        place or "the file",
+        error.reason,
+        "nothing else was checked",
+    )
