@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kvmbpf.btffile import BTF_MAGIC, BTF_VERSION, MAX_DEPTH, Btf, Kind
+from kvmbpf.btffile import BTF_MAGIC, BTF_VERSION, Btf, Kind
 from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
 
@@ -28,7 +28,9 @@ BTF_EXT_SECTION = ".BTF.ext"
 # Far above what clang makes of a device: an instruction has one line, and a
 # device some ten CO-RE relocations.
 MAX_LINES = 1 << 16
-MAX_CORE = 1 << 13
+MAX_CORE = 1 << 12
+# Of members in members that one relocation goes through.
+MAX_PATH = 16
 # A line is looked for so many records back.
 MAX_STEPS_BACK = 256
 
@@ -218,7 +220,7 @@ class BtfExt:
         path: list[str] = []
         name = found.name
         found = self._btf.resolve(type_id)
-        for number in numbers[1:MAX_DEPTH]:
+        for number in numbers[1 : MAX_PATH + 1]:
             index = int(number) if number.isdecimal() and number.isascii() else -1
             if found.kind is Kind.ARRAY:
                 found = self._btf.resolve(found.target)

@@ -60,8 +60,8 @@ class Kind(enum.IntEnum):
 
 
 # Bytes that follow a type's head: once, and for each of its entries.
-_TAIL_BYTES = {Kind.INT: 4, Kind.ARRAY: 12, Kind.VAR: 4, Kind.DECL_TAG: 4}
-_ENTRY_BYTES = {
+_TAIL_BYTES: dict[int, int] = {Kind.INT: 4, Kind.ARRAY: 12, Kind.VAR: 4, Kind.DECL_TAG: 4}
+_ENTRY_BYTES: dict[int, int] = {
     Kind.STRUCT: 12,
     Kind.UNION: 12,
     Kind.ENUM: 8,
@@ -157,6 +157,7 @@ class Btf:
         self._order = "<" if little_endian else ">"
         types, strings = self._read_header()
         self._strings = data[strings[0] : strings[1]]
+        self._kinds = bytearray(1)  # of void
         self._starts = self._find_types(*types)
         self._heads: dict[int, BtfType] = {}
         self._resolved: dict[int, BtfType] = {}
@@ -214,8 +215,8 @@ class Btf:
     def types(self, *kinds: Kind) -> Iterator[BtfType]:
         """Go through the types of some kinds."""
         wanted = frozenset(kinds)
-        for type_id, start in enumerate(self._starts[1:], start=1):
-            if self._unpack("I", start + 4)[0] >> 24 & 0x1F in wanted:
+        for type_id, kind in enumerate(self._kinds):
+            if kind in wanted:
                 yield self.get(type_id)
 
     def string(self, offset: int) -> str:
@@ -361,8 +362,9 @@ class Btf:
                 raise self._bad(
                     start, f"type {len(starts) - 1} is of kind {kind}, which kvmbpf does not know"
                 )
-            tail = _TAIL_BYTES.get(Kind(kind), 0)
-            start += _TYPE_BYTES + tail + _ENTRY_BYTES.get(Kind(kind), 0) * (info & 0xFFFF)
+            self._kinds.append(kind)
+            start += _TYPE_BYTES + _TAIL_BYTES.get(kind, 0)
+            start += _ENTRY_BYTES.get(kind, 0) * (info & 0xFFFF)
         if start > end:
             raise self._bad(
                 starts[-1], f"type {len(starts) - 1} goes past the types' end, {end:#x}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import enum
+import itertools
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +23,10 @@ from kvmbpf.errors import BadFileError
 INSTRUCTION_BYTES = 8
 # Of all functions together, in instructions. A file has at most 2 ** 19.
 MAX_DECODED = 1 << 20
-# Calls and addresses that are gone through, for all questions together.
-MAX_FOLLOWED = 1 << 20
+# Calls and addresses in them. A device of 200 KB has some thousands.
+MAX_REFERENCES = 1 << 15
+# Those that are gone through, for all questions together.
+MAX_FOLLOWED = 1 << 17
 
 # Instructions. Source: Documentation/bpf/standardization/instruction-set.rst.
 _CALL = 0x85
@@ -136,7 +139,9 @@ class CodeMap:
         self._relocations: dict[int, dict[int, Relocation]] = {}
         self._code: dict[int, bytes] = {}
         self._decoded: dict[Function, list[_Reference]] = {}
+        self._answers: dict[tuple[str, ...], Uses] = {}
         self._decoding_left = MAX_DECODED
+        self._references_left = MAX_REFERENCES
         self._following_left = MAX_FOLLOWED
 
     def uses(self, programs: Iterable[str]) -> Uses:
@@ -145,8 +150,15 @@ class CodeMap:
         :param programs: their names.
         :raise BadFileError: when code, symbols or relocations are broken.
         """
+        names = tuple(programs)
+        found = self._answers.get(names)
+        if found is None:
+            found = self._answers[names] = self._follow(names)
+        return found
+
+    def _follow(self, names: tuple[str, ...]) -> Uses:
         found = Uses()
-        direct = [self._by_name[name] for name in programs if name in self._by_name]
+        direct = [self._by_name[name] for name in names if name in self._by_name]
         callbacks: list[Function] = []
         while direct or callbacks:
             in_callback = not direct
@@ -203,7 +215,12 @@ class CodeMap:
                 raise self._bad(
                     function.section, function.start, "functions overlap: too much to decode"
                 )
-            found = list(self._decode(function))
+            found = list(itertools.islice(self._decode(function), self._references_left + 1))
+            self._references_left -= len(found)
+            if self._references_left < 0:
+                raise self._bad(
+                    function.section, function.start, f"more than {MAX_REFERENCES} references"
+                )
             self._decoded[function] = found
         self._following_left -= len(found) + 1
         if self._following_left < 0:

@@ -19,13 +19,24 @@ _ORDER = {severity: place for place, severity in enumerate(Severity)}
 
 
 def check_file(path: str | Path) -> list[Finding]:
-    """Return what is wrong with an object, the worst first.
+    """Return what is wrong with an object file, the worst first.
 
     :param path: the object file; one that cannot be read is a finding too.
     """
-    found: list[Finding] = []
     try:
         device = DeviceObject(path)
+    except BadFileError as error:
+        return [_broken(error)]
+    return check_device(device)
+
+
+def check_device(device: DeviceObject) -> list[Finding]:
+    """Return what is wrong with an object, the worst first.
+
+    :param device: the object; what is damaged in it is a finding too.
+    """
+    found: list[Finding] = []
+    try:
         for check in CHECKS:
             found += check(device)
     except BadFileError as error:
