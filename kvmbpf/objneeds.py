@@ -34,7 +34,17 @@ _LOAD_IMM64 = 0x18
 _CALLS_HELPER = 0  # in the source register of a call
 _CALLS_FUNCTION = 1
 
+_EXIT = 0x95
+_FAR_JUMP = 0x06
+# Instruction classes, and moves of a number into a register.
+_JUMPS = (0x05, 0x06)
+_STORES = (0x02, 0x03)
+_MOVES = (0xB4, 0xB7)
+# A number is looked for so many instructions back.
+_STEPS_BACK = 32
+
 _PAST = 1 << 64
+_TOO_MUCH = "functions overlap: too much to decode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,7 @@ class CodeMap:
         self._relocations: dict[int, dict[int, Relocation]] = {}
         self._code: dict[int, bytes] = {}
         self._decoded: dict[Function, list[_Reference]] = {}
+        self._targets: dict[Function, set[int]] = {}
         self._answers: dict[tuple[str, ...], Uses] = {}
         self._decoding_left = MAX_DECODED
         self._references_left = MAX_REFERENCES
@@ -171,6 +182,61 @@ class CodeMap:
                     (callbacks if item.kind is _Kind.CALLBACK else direct).append(item.target)
                 else:
                     _note(found, item, function, in_callback)
+        return found
+
+    def argument(self, place: Place, register: int) -> int | None:
+        """Return the number that a call is given, where the code says so at once.
+
+        :param place: the call.
+        :param register: of the argument, 1 to 5.
+        :return: C ``__s32``, or None where it may be anything.
+        :raise BadFileError: when code is broken.
+        """
+        section = self._elf.section(place.section)
+        function = None if section is None else self._functions.get((section.index, place.start))
+        if function is None:
+            return None
+        code = self._code_of(function.section)
+        little = self._elf.little_endian
+        targets = self._jump_targets(function)
+        offset = place.offset
+        for _ in range(_STEPS_BACK):
+            if offset in targets:
+                return None  # somebody else may come here with another number
+            offset -= INSTRUCTION_BYTES
+            if offset < function.start:
+                return None
+            opcode, registers, _, number = struct.unpack_from(
+                "<BBhi" if little else ">BBhi", code, offset
+            )
+            if opcode & 7 in _JUMPS:
+                return None
+            if (registers & 0xF if little else registers >> 4) == register:
+                if opcode in _MOVES:
+                    return int(number)
+                if opcode & 7 not in _STORES:
+                    return None
+        return None
+
+    def _jump_targets(self, function: Function) -> set[int]:
+        """Return the places in a function that jumps lead to."""
+        found = self._targets.get(function)
+        if found is None:
+            self._decoding_left -= function.size // INSTRUCTION_BYTES
+            if self._decoding_left < 0:
+                raise self._bad(function.section, function.start, _TOO_MUCH)
+            end = function.start + function.size
+            code = self._code_of(function.section)[function.start : end]
+            whole = code[: len(code) // INSTRUCTION_BYTES * INSTRUCTION_BYTES]
+            order = "<" if self._elf.little_endian else ">"
+            found = self._targets[function] = {
+                # A jump of 32 bits has its distance in the last field.
+                function.start + (index + 1 + (far if opcode == _FAR_JUMP else near)) * 8
+                for index, (opcode, near, far) in enumerate(
+                    struct.iter_unpack(f"{order}Bxhi", whole)
+                )
+                if opcode & 7 in _JUMPS and opcode not in (_CALL, _EXIT)
+            }
         return found
 
     @cached_property
@@ -212,9 +278,7 @@ class CodeMap:
         if found is None:
             self._decoding_left -= function.size // INSTRUCTION_BYTES
             if self._decoding_left < 0:
-                raise self._bad(
-                    function.section, function.start, "functions overlap: too much to decode"
-                )
+                raise self._bad(function.section, function.start, _TOO_MUCH)
             found = list(itertools.islice(self._decode(function), self._references_left + 1))
             self._references_left -= len(found)
             if self._references_left < 0:

@@ -13,6 +13,8 @@ from kvmbpf.objfile import DeviceObject, EntryKind
 from kvmbpf.spec import PropertySpec, RegionSpec
 
 _OWN_MAPS = "kvmbpf_"
+# Of the kernel's functions that set an irq: the register that its index is in.
+_INDEX_ARGUMENT = 2
 
 
 def check_irqs(device: DeviceObject) -> Iterator[Finding]:
@@ -32,6 +34,20 @@ def check_irqs(device: DeviceObject) -> Iterator[Finding]:
             else "no program that the kernel enters ever raises one",
             "call kvmbpf_irq() or kvmbpf_irq_later(), or take .irqs away",
         )
+    indexes = {
+        device.code.argument(place, _INDEX_ARGUMENT)
+        for name in raised
+        for place in uses.kfuncs[name]
+    }
+    if raised and None not in indexes:
+        for index in sorted(set(range(count)) - indexes):
+            yield Finding(
+                Severity.WARNING,
+                Rule.IRQ_NEVER_RAISED,
+                f"irq {index}",
+                "programs that the kernel enters raise others, and never this one",
+                "call kvmbpf_irq() for it, or give fewer .irqs",
+            )
     if raised and not count:
         yield Finding(
             Severity.WARNING,

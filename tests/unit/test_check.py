@@ -372,6 +372,39 @@ def test_irqs(irqs: int, write: str, expected: list[tuple[str, str]], tmp_path: 
             assert finding.where == ("irq 0" if irqs == 1 else "irqs 0 to 1")
 
 
+@pytest.mark.parametrize(
+    ("irqs", "write", "never"),
+    [
+        (2, "return kvmbpf_irq(acc, 0, 1);", ["irq 1"]),
+        (3, "return kvmbpf_irq(acc, 1, 1);", ["irq 0", "irq 2"]),
+        (2, "return kvmbpf_irq(acc, acc->offset, 1);", []),
+        (2, "return kvmbpf_irq(acc, acc->len == 4 ? 0 : 1, 1);", []),
+        (
+            2,
+            "kvmbpf_irq(acc, 0, 1); if (acc->len == 4) return kvmbpf_irq(acc, 1, 0); return 0;",
+            [],
+        ),
+        (
+            3,
+            "kvmbpf_irq(acc, 0, 1); if (acc->len == 4) return kvmbpf_irq(acc, 1, 0); return 0;",
+            ["irq 2"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("target", ["bpfel", "bpfeb"])
+def test_an_irq_among_others(
+    irqs: int, write: str, never: list[str], target: str, tmp_path: Path
+) -> None:
+    body = f"KVMBPF_WRITE(struct kvmbpf_access *acc) {{ {write} }}\n"
+    build(tmp_path, fields=f"{FIELDS}, .irqs = {irqs}", write=body)
+    findings = check_file(compiled(tmp_path / "d.bpf.c", tmp_path / "d.o", target))
+    found = [item for item in findings if item.rule != "byte-order"]
+    assert [item.place for item in found] == never
+    assert {(item.severity, item.rule) for item in found} <= {
+        (Severity.WARNING, "irq-never-raised")
+    }
+
+
 TWO = '.compatible = "acme,d", .regions = { KVMBPF_MMIO(16), KVMBPF_PIO(16) }'
 ASKS = "acc->region ? 1 : acc->offset"
 
