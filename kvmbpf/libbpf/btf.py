@@ -16,6 +16,7 @@ import functools
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -113,7 +114,11 @@ class Btf(Closing):
         self._owned = owned
 
     @classmethod
-    def _adopt(cls, handle: int, base: Btf | None = None) -> Self:
+    def adopt(cls, handle: int, base: Btf | None = None) -> Self:
+        """Own a ``struct btf *`` from now on.
+
+        :param base: what it extends, or None.
+        """
         return cls(lambda: handle, base=base, owned=True)
 
     @classmethod
@@ -134,7 +139,7 @@ class Btf(Closing):
             handle = lib.btf__load_from_kernel_by_id_split(btf_id, base.handle)
         if not handle:
             raise call_failed(f"btf__load_from_kernel_by_id({btf_id})", None)
-        return cls._adopt(handle, base)
+        return cls.adopt(handle, base)
 
     @property
     def handle(self) -> int:
@@ -270,11 +275,11 @@ def _kernel_btf_name(btf_id: int) -> str:
         name = ctypes.create_string_buffer(64)
         info = uapi.bpf_btf_info(name=ctypes.addressof(name), name_len=len(name))
         length = ctypes.c_uint32(ctypes.sizeof(info))
-        result: int = libbpf().bpf_btf_get_info_by_fd(
+        result: int = libbpf().bpf_obj_get_info_by_fd(
             owned.fileno(), ctypes.byref(info), ctypes.byref(length)
         )
         if result < 0:
-            raise call_failed(f"bpf_btf_get_info_by_fd({btf_id})", result)
+            raise call_failed(f"bpf_obj_get_info_by_fd({btf_id})", result)
         return name.value.decode(errors="replace") if info.kernel_btf else ""
 
 
@@ -292,21 +297,38 @@ def vmlinux_btf() -> Btf:
     return Btf(lambda: handle)
 
 
-def kernel_has_struct(name: str) -> bool:
-    """Tell whether vmlinux, or any module that is loaded, has a struct.
+def kernel_struct_home(name: str, folder: Path = _SYS_BTF) -> str | None:
+    """Return what has a struct: ``vmlinux``, a loaded module's name, or None.
 
+    :param name: the struct's, as ``kvm_bpf_ops``.
+    :param folder: where the kernel shows its types, one file a module.
     :raise KernelCallError: when the kernel does not show its types.
     """
     vmlinux = vmlinux_btf()
     if vmlinux.find(name, uapi.BTF_KIND_STRUCT) is not None:
-        return True
-    for module in _SYS_BTF.iterdir():
-        if module.name == "vmlinux":
-            continue
-        handle: int | None = libbpf().btf__load_module_btf(os.fsencode(module.name), vmlinux.handle)
-        if not handle:
-            continue  # unloaded meanwhile
-        with Btf._adopt(handle, vmlinux) as btf:
+        return "vmlinux"
+    for module in module_names(folder):
+        with suppress(BadFileError), module_btf(module, folder) as btf:  # it may be unloaded by now
             if btf.find(name, uapi.BTF_KIND_STRUCT) is not None:
-                return True
-    return False
+                return module
+    return None
+
+
+def module_names(folder: Path = _SYS_BTF) -> list[str]:
+    """Return the names of the loaded modules that show their types."""
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.name != "vmlinux")
+
+
+def module_btf(module: str, folder: Path = _SYS_BTF) -> Btf:
+    """Return a module's types, which go on from vmlinux's; close it after use.
+
+    :param module: its name, as ``kvm``.
+    :raise BadFileError: when the kernel does not show them.
+    """
+    path, vmlinux = folder / module, vmlinux_btf()
+    handle: int | None = libbpf().btf__parse_split(os.fsencode(path), vmlinux.handle)
+    if not handle:
+        raise BadFileError(path, "no types of a loaded module")
+    return Btf.adopt(handle, vmlinux)

@@ -131,11 +131,11 @@ class BpfLink(Closing):
         """
         info = uapi.bpf_link_info()
         length = ctypes.c_uint32(ctypes.sizeof(info))
-        result: int = libbpf().bpf_link_get_info_by_fd(
+        result: int = libbpf().bpf_obj_get_info_by_fd(
             self.fd, ctypes.byref(info), ctypes.byref(length)
         )
         if result < 0:
-            raise call_failed("bpf_link_get_info_by_fd()", result)
+            raise call_failed("bpf_obj_get_info_by_fd()", result)
         return LinkInfo(info.type, info.id, info.struct_ops_map_id)
 
     def wait_detached(self, timeout_s: float | None = None) -> bool:

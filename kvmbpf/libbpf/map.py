@@ -65,9 +65,9 @@ def map_info(fd: int) -> uapi.bpf_map_info:
     """
     info = uapi.bpf_map_info()
     length = ctypes.c_uint32(ctypes.sizeof(info))
-    result: int = libbpf().bpf_map_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(length))
+    result: int = libbpf().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(length))
     if result < 0:
-        raise call_failed(f"bpf_map_get_info_by_fd({fd})", result)
+        raise call_failed(f"bpf_obj_get_info_by_fd({fd})", result)
     return info
 
 

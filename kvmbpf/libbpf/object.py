@@ -31,9 +31,9 @@ from kvmbpf.errors import (
     VerifierError,
 )
 from kvmbpf.libbpf import log
-from kvmbpf.libbpf.btf import Btf, kernel_has_struct
+from kvmbpf.libbpf.btf import Btf, kernel_struct_home
 from kvmbpf.libbpf.globals import Globals
-from kvmbpf.libbpf.lib import call_failed, error_text, libbpf
+from kvmbpf.libbpf.lib import Feature, call_failed, error_text, libbpf, need
 from kvmbpf.libbpf.map import ObjectMap
 from kvmbpf.libbpf.program import BpfProgram
 from kvmbpf.libbpf.verifier_log import VerifierLogs
@@ -127,7 +127,12 @@ class BpfObject(Closing):
         """Return a map by name.
 
         :raise BadFileError: when the object has none of that name.
+        :raise UnsupportedError: when it is a struct_ops map, and libbpf too old for it.
         """
+        if name not in self.maps and self.btf is not None:
+            ops = self.btf.find(".struct_ops.link", uapi.BTF_KIND_DATASEC)
+            if ops is not None and any(v.name == name for v in self.btf.variables(ops)):
+                need(Feature.STRUCT_OPS)
         return _named(self.path, "map", self.maps, name)
 
     def program(self, name: str) -> BpfProgram:
@@ -208,6 +213,8 @@ class BpfObject(Closing):
         if self._load_called:
             raise StateError(f"{self.path}: load() was called before: open the file anew")
         wanted = [program for program in self.programs.values() if program.autoload]
+        if any(program.section.startswith("struct_ops") for program in wanted):
+            need(Feature.STRUCT_OPS)
         self._load_called = True
         with VerifierLogs(wanted) as logs, log.capture(self._messages):
             result: int = libbpf().bpf_object__load(handle)
@@ -223,7 +230,7 @@ class BpfObject(Closing):
             if found.type != uapi.BPF_MAP_TYPE_STRUCT_OPS or not found.autocreate:
                 continue
             name = self.struct_ops_type(found)
-            if not kernel_has_struct(f"bpf_struct_ops_{name}"):
+            if kernel_struct_home(f"bpf_struct_ops_{name}") is None:
                 return UnsupportedError(
                     f"struct {name}",
                     found="a kernel without it",

@@ -7,7 +7,7 @@ are plain addresses: the classes beside this file own them. A function that
 returns an error does so as a negative errno, one that returns a pointer gives
 NULL and sets errno (libbpf 1.0 and newer).
 
-Source: bpf/libbpf.h, bpf/bpf.h and bpf/btf.h, libbpf 1.3 to 1.5.
+Source: bpf/libbpf.h, bpf/bpf.h and bpf/btf.h, libbpf 1.1 to 1.5.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from typing import Any
 # typedef int (*libbpf_print_fn_t)(enum libbpf_print_level level, const char *, va_list ap);
 # A va_list argument arrives as an address on x86-64 and arm64 alike.
 PrintFn = ctypes.CFUNCTYPE(c_int, c_int, c_void_p, c_void_p)
+
+# typedef int (*ring_buffer_sample_fn)(void *ctx, void *data, size_t size);
+RingFn = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 
 
 class bpf_test_run_opts(ctypes.Structure):
@@ -130,12 +133,25 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
     #
     # maps by descriptor
-    # int bpf_map_get_info_by_fd(int map_fd, struct bpf_map_info *info, __u32 *info_len);
-    "bpf_map_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     # int bpf_map_lookup_elem(int fd, const void *key, void *value);
     "bpf_map_lookup_elem": (c_int, (c_int, c_char_p, c_void_p)),
     # int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
     "bpf_map_update_elem": (c_int, (c_int, c_char_p, c_char_p, c_uint64)),
+    # int bpf_map_delete_elem(int fd, const void *key);
+    "bpf_map_delete_elem": (c_int, (c_int, c_char_p)),
+    # int bpf_map_get_next_key(int fd, const void *key, void *next_key);
+    "bpf_map_get_next_key": (c_int, (c_int, c_char_p, c_void_p)),
+    #
+    # ring buffers
+    # struct ring_buffer *ring_buffer__new(int map_fd, ring_buffer_sample_fn sample_cb,
+    #                                      void *ctx, const struct ring_buffer_opts *opts);
+    "ring_buffer__new": (c_void_p, (c_int, RingFn, c_void_p, c_void_p)),
+    # int ring_buffer__consume(struct ring_buffer *rb);
+    "ring_buffer__consume": (c_int, (c_void_p,)),
+    # int ring_buffer__epoll_fd(const struct ring_buffer *rb);
+    "ring_buffer__epoll_fd": (c_int, (c_void_p,)),
+    # void ring_buffer__free(struct ring_buffer *rb);
+    "ring_buffer__free": (None, (c_void_p,)),
     #
     # links by descriptor
     # int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type attach_type,
@@ -146,10 +162,11 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_link_update": (c_int, (c_int, c_int, POINTER(bpf_link_update_opts))),
     # int bpf_link_detach(int link_fd);
     "bpf_link_detach": (c_int, (c_int,)),
-    # int bpf_link_get_info_by_fd(int link_fd, struct bpf_link_info *info, __u32 *info_len);
-    "bpf_link_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     #
-    # pins
+    # pins, and what a descriptor is; the newer bpf_map_get_info_by_fd() and the like
+    # do the same, and Debian 12's libbpf has not got them
+    # int bpf_obj_get_info_by_fd(int bpf_fd, void *info, __u32 *info_len);
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     # int bpf_obj_pin(int fd, const char *pathname);
     "bpf_obj_pin": (c_int, (c_int, c_char_p)),
     # int bpf_obj_get(const char *pathname);
@@ -158,8 +175,8 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     # BTF
     # struct btf *btf__load_vmlinux_btf(void);
     "btf__load_vmlinux_btf": (c_void_p, ()),
-    # struct btf *btf__load_module_btf(const char *module_name, struct btf *vmlinux_btf);
-    "btf__load_module_btf": (c_void_p, (c_char_p, c_void_p)),
+    # struct btf *btf__parse_split(const char *path, struct btf *base_btf);
+    "btf__parse_split": (c_void_p, (c_char_p, c_void_p)),
     # struct btf *btf__load_from_kernel_by_id(__u32 id);
     "btf__load_from_kernel_by_id": (c_void_p, (c_uint32,)),
     # struct btf *btf__load_from_kernel_by_id_split(__u32 id, struct btf *base_btf);
@@ -178,6 +195,4 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "btf__resolve_size": (ctypes.c_int64, (c_void_p, c_uint32)),
     # int bpf_btf_get_fd_by_id(__u32 id);
     "bpf_btf_get_fd_by_id": (c_int, (c_uint32,)),
-    # int bpf_btf_get_info_by_fd(int btf_fd, struct bpf_btf_info *info, __u32 *info_len);
-    "bpf_btf_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
 }

@@ -22,10 +22,10 @@ import errno
 import sys
 from collections.abc import Mapping
 
-from kvmbpf.errors import BadFileError, StateError, UnsupportedError
+from kvmbpf.errors import BadFileError, StateError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf.btf import Btf, BtfMember, vmlinux_btf
-from kvmbpf.libbpf.lib import call_failed, libbpf
+from kvmbpf.libbpf.lib import Feature, call_failed, libbpf, need
 from kvmbpf.libbpf.link import BpfLink
 from kvmbpf.libbpf.map import ObjectMap, map_info
 from kvmbpf.libbpf.program import BpfProgram
@@ -42,12 +42,14 @@ class StructOps:
     :param ops: the map, named as its variable in ``.struct_ops.link``.
     :raise BadFileError: when it is no struct_ops map, or in section
         ``.struct_ops``, which makes no link.
+    :raise UnsupportedError: when libbpf is too old for it.
     """
 
     def __init__(self, ops: ObjectMap) -> None:
         self.map = ops
         self._object = ops.object
         self._prepared = False
+        need(Feature.STRUCT_OPS)
         if ops.type != uapi.BPF_MAP_TYPE_STRUCT_OPS:
             raise BadFileError(self._object.path, f"map `{ops.name}` is no struct_ops map")
         if not ops.spec.flags & uapi.BPF_F_LINK:
@@ -125,12 +127,7 @@ class StructOps:
         if image is None:
             plain = [m.name for m in members if not _is_pointer(btf, m) and m.name not in given]
             if with_programs or plain:
-                raise UnsupportedError(
-                    "libbpf",
-                    found="one that does not show what an object sets in a struct_ops",
-                    needed="1.4 or newer",
-                    mend="Debian 12: apt install -t bookworm-backports libbpf1",
-                )
+                need(Feature.STRUCT_OPS_FIELDS)
             return {}, {}
         handles = {program.handle: program for program in self._object.programs.values()}
         programs: dict[str, BpfProgram] = {}

@@ -99,7 +99,7 @@ def test_pins_that_cannot_be_opened_say_why(build: Compile, bpffs: Path, tmp_pat
 def test_a_descriptor_of_something_else_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         fd = OwnedFd(file.fileno())
-        with pytest.raises(KernelCallError, match="bpf_map_get_info_by_fd"):
+        with pytest.raises(KernelCallError, match="bpf_obj_get_info_by_fd"):
             BpfMap(fd)
         fd.release()
 
