@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -57,19 +59,32 @@ class KernelCallError(KvmBpfError, OSError):
 class VerifierError(KvmBpfError):
     """The kernel's verifier refused a program.
 
+    Its text is one line; the log, which may be megabytes, is an attribute.
+
     :param subject: the object file, with the program's name where it is known.
     :param log: the verifier's log, whole.
+    :param source: the line of the author's source, as in
+        ``dev.bpf.c:12 `return table[index];```, or empty where none is known.
+    :param sentence: what the verifier says, one line of its log, or empty.
+    :param mend: what to change in the source, or empty.
     """
 
     exit_code = 11
 
-    def __init__(self, subject: str, log: str) -> None:
-        super().__init__(subject, log)
+    def __init__(
+        self, subject: str, log: str, *, source: str = "", sentence: str = "", mend: str = ""
+    ) -> None:
+        super().__init__(subject, log, source, sentence, mend)
         self.subject = subject
         self.log = log
+        self.source = source
+        self.sentence = sentence
+        self.mend = mend
 
     def __str__(self) -> str:
-        return f"{self.subject}: the verifier refused it:\n{self.log.rstrip()}"
+        place = f"{self.subject}: {self.source}" if self.source else self.subject
+        said = f"the verifier refused it: {self.sentence or 'it did not say why'}"
+        return f"{place}: {said}; {self.mend}" if self.mend else f"{place}: {said}"
 
 
 class UnsupportedError(KvmBpfError):
@@ -100,10 +115,49 @@ class StateError(KvmBpfError):
     exit_code = 13
 
 
+@dataclass(frozen=True)
+class LayoutDifference:
+    """One way in which a new program's state differs from the old one's.
+
+    :param state: the map, or the data section as ``.bss``.
+    :param place: what in it, as ``variable `queue``` or ``value``; empty for
+        the map itself.
+    :param struct: the name of the struct or union that has the field; empty
+        where it has no name, or the place itself differs.
+    :param field: the field of it, or empty.
+    :param what: ``moved``, ``size``, ``type``, ``count``, ``gone``, ``new``,
+        ``renamed``, ``section``, ``enumerator``, ``kind``, ``key_size``,
+        ``value_size``, ``max_entries`` or ``flags``.
+    :param before: how it was: an offset or size in bytes, a type, a name.
+    :param after: how it is, likewise.
+    :param text: all of it as a sentence without `state`.
+    """
+
+    state: str
+    place: str
+    struct: str
+    field: str
+    what: str
+    before: str
+    after: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"state {self.state}: {self.text}"
+
+
 class LayoutError(StateError):
-    """A map's content cannot be carried over: its layout differs."""
+    """A map's content cannot be carried over: its layout differs.
+
+    :param message: the whole sentence, with the first difference.
+    :param differences: every difference, where they are known one by one.
+    """
 
     exit_code = 14
+
+    def __init__(self, message: str, differences: Sequence[LayoutDifference] = ()) -> None:
+        super().__init__(message)
+        self.differences = tuple(differences)
 
 
 class BadFileError(KvmBpfError):

@@ -15,7 +15,7 @@ import sys
 import click
 
 from kvmbpf import __version__
-from kvmbpf.errors import KvmBpfError
+from kvmbpf.errors import KvmBpfError, VerifierError
 
 # command -> (module, attribute, the line that `kvmbpf --help` shows)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -49,6 +49,15 @@ class LazyGroup(click.Group):
             raise TypeError(f"{entry[0]}.{entry[1]} is not a command")
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; with --verbose show the log of a verifier that refused."""
+        try:
+            return super().invoke(ctx)
+        except VerifierError as error:
+            if ctx.params["verbose"]:
+                click.echo(error.log.rstrip(), err=True)
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any of them."""
         with formatter.section("Commands"):
@@ -57,7 +66,14 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kvmbpf")
-def cli() -> None:
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    envvar="KVMBPF_VERBOSE",
+    help="Show the verifier's whole log when it refuses a program; KVMBPF_VERBOSE=1 does too.",
+)
+def cli(verbose: bool) -> None:
     """Virtual devices as eBPF programs, in the host kernel of a KVM guest."""
 
 

@@ -13,7 +13,6 @@ A device's object has each body twice: as a struct_ops program, for KVM, and as 
 from __future__ import annotations
 
 import ctypes
-import errno
 import functools
 import os
 from collections import deque
@@ -23,17 +22,12 @@ from typing import Self, TypeVar
 
 from kvmbpf.closing import Closing
 from kvmbpf.elffile import ElfImage
-from kvmbpf.errors import (
-    BadFileError,
-    KernelCallError,
-    StateError,
-    UnsupportedError,
-    VerifierError,
-)
+from kvmbpf.errors import BadFileError, StateError
 from kvmbpf.libbpf import log
-from kvmbpf.libbpf.btf import Btf, kernel_struct_home
+from kvmbpf.libbpf.btf import Btf
 from kvmbpf.libbpf.globals import Globals
-from kvmbpf.libbpf.lib import Feature, call_failed, error_text, libbpf, need
+from kvmbpf.libbpf.lib import Feature, error_text, libbpf, need
+from kvmbpf.libbpf.load_errors import load_failed, program_refused, telling
 from kvmbpf.libbpf.map import ObjectMap
 from kvmbpf.libbpf.program import BpfProgram
 from kvmbpf.libbpf.verifier_log import VerifierLogs
@@ -43,7 +37,6 @@ from kvmbpf.uapi import kvmbpf as header
 
 Item = TypeVar("Item")
 _KEPT_MESSAGES = 64
-_NOISE = ("failed to load object", "failed to open ")
 
 
 class BpfObject(Closing):
@@ -94,7 +87,7 @@ class BpfObject(Closing):
             handle: int | None = libbpf().bpf_object__open_file(os.fsencode(path), None)
             code = ctypes.get_errno()
         if not handle:
-            said = _telling(messages)
+            said = telling(messages)
             reason = f"{error_text(code)} ({said})" if said else error_text(code)
             raise BadFileError(path, f"not an eBPF object that libbpf takes: {reason}")
         return cls(path, handle, messages)
@@ -204,8 +197,10 @@ class BpfObject(Closing):
         """Load the programs and maps, those left out excepted.
 
         :raise VerifierError: when the verifier refuses a program.
-        :raise UnsupportedError: when the kernel lacks a struct_ops type that
-            the object needs.
+        :raise UnsupportedError: when the kernel lacks a struct_ops type or a
+            kernel function that the object needs, or libbpf is too old for it.
+        :raise BadFileError: when the object declares a kernel function
+            otherwise than the kernel has it.
         :raise KernelCallError: when the kernel refuses for another reason.
         :raise StateError: when the object was loaded before, or is closed.
         """
@@ -220,29 +215,12 @@ class BpfObject(Closing):
             result: int = libbpf().bpf_object__load(handle)
             refused = logs.failed() if result < 0 else None
         if refused is not None:
-            raise VerifierError(f"{self.path}: program {refused[0]}", refused[1])
+            raise program_refused(self.path, *refused, self.messages)
         if result < 0:
-            raise self._load_error(result)
+            wanted_ops = (found for found in self.maps.values() if _is_wanted_ops(found))
+            types = [self.struct_ops_type(found) for found in wanted_ops]
+            raise load_failed(self.path, result, self.messages, types)
         self._loaded = True
-
-    def _load_error(self, result: int) -> KernelCallError | UnsupportedError:
-        for found in self.maps.values():
-            if found.type != uapi.BPF_MAP_TYPE_STRUCT_OPS or not found.autocreate:
-                continue
-            name = self.struct_ops_type(found)
-            if kernel_struct_home(f"bpf_struct_ops_{name}") is None:
-                return UnsupportedError(
-                    f"struct {name}",
-                    found="a kernel without it",
-                    needed="a kernel that has it as a struct_ops type",
-                    mend=f"this kernel has no struct {name}: boot a kernel with the series",
-                )
-        hint = _telling(self._messages)
-        if result == -errno.EPERM:
-            hint = (
-                "loading needs CAP_BPF and CAP_PERFMON, and struct_ops CAP_SYS_ADMIN: run as root"
-            )
-        return call_failed(f"bpf_object__load({self.path})", result, hint)
 
     def struct_ops_type(self, ops: ObjectMap) -> str:
         """Return the struct's name of a struct_ops map, as in ``kvm_bpf_ops``.
@@ -285,10 +263,5 @@ def _named(path: Path, what: str, items: dict[str, Item], name: str) -> Item:
         raise BadFileError(path, f"no {what} `{name}`; it has: {names}") from None
 
 
-def _telling(messages: deque[str]) -> str:
-    """Return the last message that says more than that something failed, one line."""
-    for message in reversed(messages):
-        text = message.removeprefix("libbpf: ").strip()
-        if text and not text.startswith(_NOISE):
-            return text.splitlines()[0]
-    return ""
+def _is_wanted_ops(found: ObjectMap) -> bool:
+    return found.type == uapi.BPF_MAP_TYPE_STRUCT_OPS and found.autocreate

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which line of the author's source an instruction of a loaded program comes from.
+
+The numbers in a verifier's log are those of the loaded program: the instructions
+of its own section first, then those of functions that it calls, which libbpf appends.
+Only the former are looked up here; for the others the log's own comments serve.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kvmbpf.btfext import BtfExt
+from kvmbpf.btffile import Btf
+from kvmbpf.elffile import ElfImage
+from kvmbpf.errors import BadFileError
+from kvmbpf.libbpf.refusal import Lookup, SourceLine
+
+_INSN_BYTES = 8
+
+
+def source_lookup(path: Path, program: str) -> Lookup | None:
+    """Return what finds a program's source lines, or None where the file has none.
+
+    :param path: the object file; libbpf has taken it already.
+    :param program: the name of one of its programs.
+    """
+    try:
+        image = ElfImage(path)
+        symbol = next((one for one in image.symbols() if one.name == program), None)
+        types = Btf.of(image)
+        lines = BtfExt.of(image, types) if types is not None else None
+    except BadFileError:
+        return None
+    if symbol is None or symbol.section is None or lines is None:
+        return None
+    section, first, size, table = symbol.section.name, symbol.value, symbol.size, lines
+
+    def lookup(instruction: int) -> SourceLine | None:
+        offset = instruction * _INSN_BYTES
+        if not 0 <= offset < size:
+            return None
+        try:
+            found = table.line_of(section, first + offset)
+        except BadFileError:
+            return None
+        return None if found is None else SourceLine(found.file, found.line, found.text)
+
+    return lookup
