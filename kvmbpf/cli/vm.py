@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from kvmbpf.errors import VmmError
+from kvmbpf.libbpf import plain
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
 from kvmbpf.manager.devices import DeviceStatus
 from kvmbpf.manager.record import DeviceRecord, RegionRecord
@@ -165,10 +166,7 @@ def _as_json(store: Store, status: DeviceStatus) -> dict[str, object]:
         **record.to_json(),
         "attached": status.attached,
         "object": dataclasses.asdict(status.version) if status.version else None,
-        "state": {
-            name: value.hex() if isinstance(value, bytes) else value
-            for name, value in state.items()
-        },
+        "state": {name: plain(value) for name, value in state.items()},
     }
 
 

@@ -10,6 +10,7 @@ from kvmbpf.libbpf.map import BpfMap
 from kvmbpf.libbpf.object import BpfObject
 from kvmbpf.libbpf.program import BpfProgram
 from kvmbpf.libbpf.struct_ops import StructOps
+from kvmbpf.libbpf.values import Given, Value, plain
 
 __all__ = [
     "BpfLink",
@@ -17,8 +18,11 @@ __all__ = [
     "BpfObject",
     "BpfProgram",
     "Carried",
+    "Given",
     "LinkInfo",
     "StructOps",
+    "Value",
     "carry_over",
+    "plain",
     "state_name",
 ]

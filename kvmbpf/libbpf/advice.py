@@ -61,6 +61,7 @@ _NUMBER = (
     "functions; other memory is read through a helper"
 )
 _FORGED = "hand on the very pointer that the program was called with, or was given by the kernel"
+_COPY = "copy it into a local variable first, and give that variable's address"
 _CONTEXT = "it reaches past the program's context: only its declared members are there"
 _TYPE = "this kernel's type has no such member: ask bpf_core_field_exists() before its use"
 _ALIGN = "align it: an 8-byte number lies at a multiple of 8"
@@ -97,6 +98,7 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"GPL", _LICENCE),
         (r"CO-RE relocation", _TYPE),
         (r"invalid mem access '(?:scalar|inv)'|pointer arithmetic .*prohibited", _NUMBER),
+        (r"type=\w+ expected=.*\bfp\b", _COPY),
         (r"must be referenced|must point to|type=\w+ expected=|must have zero offset", _FORGED),
         (r"modified ctx ptr|invalid bpf_context access", _CONTEXT),
         (r"misaligned", _ALIGN),

@@ -47,6 +47,7 @@ _TRANSPARENT = frozenset(
         uapi.BTF_KIND_TYPE_TAG,
     }
 )
+_LONGEST_CHAIN = 64  # the kernel allows 32
 _SYS_BTF = Path("/sys/kernel/btf")
 
 
@@ -214,12 +215,16 @@ class Btf(Closing):
         return BtfMember(self._name(name_off), type_id, offset, 0)
 
     def resolve(self, type_id: int) -> int:
-        """Return the id behind typedefs, const, volatile, restrict and tags."""
-        found = self.get(type_id)
-        while found.kind in _TRANSPARENT:
-            type_id = found.type_id
+        """Return the id behind typedefs, const, volatile, restrict and tags.
+
+        :raise BadFileError: when a chain of them does not end.
+        """
+        for _ in range(_LONGEST_CHAIN):
             found = self.get(type_id)
-        return type_id
+            if found.kind not in _TRANSPARENT:
+                return type_id
+            type_id = found.type_id
+        raise BadFileError("BTF", f"type {type_id} is a chain of more than {_LONGEST_CHAIN} types")
 
     def size_of(self, type_id: int) -> int:
         """Return a type's size in bytes.

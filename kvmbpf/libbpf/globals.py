@@ -6,19 +6,19 @@ libbpf puts a program's globals into one-element array maps (``.data``,
 variable there and reads or writes only its own bytes: through the map's memory,
 shared with the running program, once it is loaded; in the initial image before.
 
-Integers, enums, pointers and bools come as int and bool, each read or written
-in one access; whatever else (arrays, structs, unions) as bytes.
+Values are those of `kvmbpf.libbpf.values`. Integers, enums, pointers and bools are
+read and written in one access each; whatever else as it comes, member by member,
+so that a program that runs meanwhile may see half of it, or be seen so.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 from kvmbpf.errors import StateError
 from kvmbpf.libbpf.btf import Btf, BtfVariable
-from kvmbpf.uapi import bpf as uapi
+from kvmbpf.libbpf.values import Codec, Given, Scalar, Value, codec
 
 if TYPE_CHECKING:
     from kvmbpf.libbpf.map import BpfMap
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # native codes of memoryview.cast(): one load or store of that many bytes
 Code = Literal["B", "H", "I", "Q"]
 _CODES: Final[dict[int, Code]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
-Value = int | bool | bytes
 
 
 class Globals:
@@ -69,33 +68,25 @@ class Globals:
         :raise StateError: when there is none of that name, or the map is closed.
         """
         data, btf, variable = self._find(name)
-        kind = btf.get(btf.resolve(variable.type_id))
-        code = _code(kind.kind, variable.size)
+        compiled = codec(btf, variable.type_id)
+        code = _code(compiled)
         with data.memory(write=False) as memory, memory[_span(variable)] as place:
             if code is None:
-                return bytes(place)
+                return compiled.decode(bytes(place))
             with place.cast(code) as cell:
-                value: int = cell[0]
-        if kind.encoding & uapi.BTF_INT_BOOL:
-            return bool(value)
-        if kind.encoding & uapi.BTF_INT_SIGNED and value >> (8 * variable.size - 1):
-            value -= 1 << 8 * variable.size
-        return value
+                number: int = cell[0]
+        return compiled.decode(number.to_bytes(compiled.size, "little"))
 
-    def __setitem__(self, name: str, value: Value) -> None:
+    def __setitem__(self, name: str, value: Given) -> None:
         """Write a variable.
 
         :raise StateError: when there is none of that name, the value does not
             fit it, it is a constant of a loaded program, or the map is closed.
         """
         data, btf, variable = self._find(name)
-        kind = btf.get(btf.resolve(variable.type_id))
-        code = _code(kind.kind, variable.size)
-        where = f"{self._subject}: global `{name}`"
-        if code is None:
-            raw = _check_bytes(where, variable.size, value)
-        else:
-            raw = _encode(where, variable.size, bool(kind.encoding & uapi.BTF_INT_SIGNED), value)
+        compiled = codec(btf, variable.type_id)
+        code = _code(compiled)
+        raw = compiled.encode(f"{self._subject}: global `{name}`", value)
         with data.memory(write=True) as memory, memory[_span(variable)] as place:
             if code is None:
                 place[:] = raw
@@ -112,30 +103,6 @@ def _span(variable: BtfVariable) -> slice:
     return slice(variable.offset, variable.offset + variable.size)
 
 
-def _code(kind: int, size: int) -> Code | None:
-    """Return the memoryview code of a type that is one integer, or None."""
-    integers = (
-        uapi.BTF_KIND_INT,
-        uapi.BTF_KIND_ENUM,
-        uapi.BTF_KIND_ENUM64,
-        uapi.BTF_KIND_PTR,
-    )
-    return _CODES.get(size) if kind in integers else None
-
-
-def _check_bytes(where: str, size: int, value: Value) -> bytes:
-    if not isinstance(value, bytes):
-        raise StateError(f"{where} takes {size} bytes, not {type(value).__name__}")
-    if len(value) != size:
-        raise StateError(f"{where} takes {size} bytes, not {len(value)}")
-    return value
-
-
-def _encode(where: str, size: int, signed: bool, value: Value) -> bytes:
-    if isinstance(value, bytes):
-        raise StateError(f"{where} takes an integer, not bytes")
-    try:
-        return int(value).to_bytes(size, sys.byteorder, signed=signed)
-    except OverflowError:
-        sign = "signed" if signed else "unsigned"
-        raise StateError(f"{where} is {sign}, {8 * size} bits: {value} does not fit") from None
+def _code(compiled: Codec) -> Code | None:
+    """Return the memoryview code of a type that is one number, or None."""
+    return _CODES.get(compiled.size) if isinstance(compiled, Scalar) else None

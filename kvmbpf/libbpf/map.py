@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from kvmbpf.errors import StateError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf import pinning
 from kvmbpf.libbpf.btf import Btf
+from kvmbpf.libbpf.elements import Elements
 from kvmbpf.libbpf.globals import Globals
 from kvmbpf.libbpf.lib import call_failed, libbpf
 from kvmbpf.uapi import bpf as uapi
@@ -165,7 +166,7 @@ class BpfMap(Closing):
         :raise KernelCallError: when the kernel refuses.
         """
         self._check_size("key", key, self.spec.key_size)
-        buffer = ctypes.create_string_buffer(self._transfer_size())
+        buffer = ctypes.create_string_buffer(self.transfer_size())
         result: int = libbpf().bpf_map_lookup_elem(self.fd, key, buffer)
         if result == -errno.ENOENT:
             return None
@@ -181,13 +182,64 @@ class BpfMap(Closing):
         :raise KernelCallError: when the kernel refuses.
         """
         self._check_size("key", key, self.spec.key_size)
-        self._check_size("value", value, self._transfer_size())
+        self._check_size("value", value, self.transfer_size())
         result: int = libbpf().bpf_map_update_elem(self.fd, key, value, flags)
         if result < 0:
             raise call_failed(f"bpf_map_update_elem({self.name})", result)
 
-    def _transfer_size(self) -> int:
-        if self.spec.type not in _PER_CPU:
+    def delete(self, key: bytes) -> bool:
+        """Remove a key.
+
+        :return: whether there was one.
+        :raise StateError: when the key has the wrong size, or the map is closed.
+        :raise KernelCallError: when the kernel refuses: EINVAL for an array.
+        """
+        self._check_size("key", key, self.spec.key_size)
+        result: int = libbpf().bpf_map_delete_elem(self.fd, key)
+        if result < 0 and result != -errno.ENOENT:
+            raise call_failed(f"bpf_map_delete_elem({self.name})", result)
+        return result == 0
+
+    def raw_keys(self) -> Iterator[bytes]:
+        """Give the keys, each once; what is added or removed meanwhile may be missed.
+
+        The kernel starts anew when the key that it is to go on from is gone;
+        the walk ends when it took far longer than the map is large.
+
+        :raise StateError: when the map is closed.
+        :raise KernelCallError: when the kernel refuses, as for a map without keys.
+        """
+        seen: set[bytes] = set()
+        before: bytes | None = None
+        for _ in range(4 * self.spec.max_entries + 4):
+            buffer = ctypes.create_string_buffer(self.spec.key_size)
+            result: int = libbpf().bpf_map_get_next_key(self.fd, before, buffer)
+            if result == -errno.ENOENT:
+                return
+            if result < 0:
+                raise call_failed(f"bpf_map_get_next_key({self.name})", result)
+            before = buffer.raw
+            if before not in seen:
+                seen.add(before)
+                yield before
+
+    @property
+    def elements(self) -> Elements:
+        """The elements by key, as values of their types.
+
+        :raise StateError: when the map has no keys, or is closed.
+        :raise KernelCallError: when the kernel does not give out its types.
+        """
+        return Elements(self)
+
+    @property
+    def per_cpu(self) -> bool:
+        """Tell whether each CPU has a value of its own."""
+        return self.spec.type in _PER_CPU
+
+    def transfer_size(self) -> int:
+        """Return the bytes of what `lookup` gives: of a per-CPU map all CPUs' values."""
+        if not self.per_cpu:
             return self.spec.value_size
         cpus: int = libbpf().libbpf_num_possible_cpus()
         if cpus < 0:

@@ -18,13 +18,13 @@ from pathlib import Path
 from kvmbpf.backends import kernel
 from kvmbpf.errors import BadFileError, LayoutError, StateError
 from kvmbpf.kvm import borrow_vm
-from kvmbpf.libbpf import BpfLink, BpfObject, Carried, carry_over, state_name
+from kvmbpf.libbpf import BpfLink, BpfObject, Carried, Value, carry_over, state_name
 from kvmbpf.manager.record import DeviceRecord, IrqRecord, ObjectVersion, RegionRecord
 from kvmbpf.manager.store import DevicePins, Store
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
 
-State = dict[str, int | bytes | bool]
+State = dict[str, Value]
 
 
 class _NotAttachedError(StateError):

@@ -14,11 +14,14 @@ import ctypes
 from typing import Final
 
 # enum bpf_map_type
+BPF_MAP_TYPE_HASH: Final = 1
+BPF_MAP_TYPE_ARRAY: Final = 2
 BPF_MAP_TYPE_PERCPU_HASH: Final = 5
 BPF_MAP_TYPE_PERCPU_ARRAY: Final = 6
 BPF_MAP_TYPE_LRU_PERCPU_HASH: Final = 10
 BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE: Final = 21
 BPF_MAP_TYPE_STRUCT_OPS: Final = 26
+BPF_MAP_TYPE_RINGBUF: Final = 27
 
 # enum bpf_attach_type
 BPF_STRUCT_OPS: Final = 44

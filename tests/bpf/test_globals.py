@@ -27,7 +27,7 @@ def test_values_come_in_their_types(build: Compile) -> None:
             "limit": 5,
             "start": -3,
             "count": 3,
-            "queue": struct.pack("=QQ", 1, 0),
+            "queue": {"head": 1, "tail": 0},
             "tiny": -1,
             "small": 0xFFFF,
             "medium": -70000,

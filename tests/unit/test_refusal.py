@@ -133,6 +133,8 @@ def test_a_long_source_line_is_cut() -> None:
         ("stack size of subprog 0 is 600. Too large", "512 bytes"),
         ("div by zero", "the divisor"),
         ("struct ops programs must have a GPL compatible license", "license"),
+        ("R2 type=ctx expected=fp, pkt, pkt_meta, map_key, map_value", "a local variable"),
+        ("R1 type=scalar expected=map_ptr", "the very pointer"),
         ("R1 must be referenced or trusted", "the very pointer"),
         ("only read is supported", "for reading"),
         ("kernel func kvm_bpf_guest_read is sleepable within rcu_read_lock region", "unlock"),
