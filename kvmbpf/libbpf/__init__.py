@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libbpf through ctypes: objects, maps, struct_ops, links.
+"""libbpf through ctypes: objects, maps, struct_ops, links, ring buffers.
 
 Importing it loads nothing: libbpf itself is loaded by the first call.
 """
@@ -9,6 +9,7 @@ from kvmbpf.libbpf.link import BpfLink, LinkInfo
 from kvmbpf.libbpf.map import BpfMap
 from kvmbpf.libbpf.object import BpfObject
 from kvmbpf.libbpf.program import BpfProgram
+from kvmbpf.libbpf.ringbuf import RingBuffer
 from kvmbpf.libbpf.struct_ops import StructOps
 from kvmbpf.libbpf.values import Given, Value, plain
 
@@ -20,6 +21,7 @@ __all__ = [
     "Carried",
     "Given",
     "LinkInfo",
+    "RingBuffer",
     "StructOps",
     "Value",
     "carry_over",
