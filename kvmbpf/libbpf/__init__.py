@@ -4,7 +4,7 @@
 Importing it loads nothing: libbpf itself is loaded by the first call.
 """
 
-from kvmbpf.libbpf.carry import Carried, carry_over, state_name
+from kvmbpf.libbpf.carry import Carried, StateComparison, carry_over, compare_state, state_name
 from kvmbpf.libbpf.link import BpfLink, LinkInfo
 from kvmbpf.libbpf.map import BpfMap
 from kvmbpf.libbpf.object import BpfObject
@@ -22,9 +22,11 @@ __all__ = [
     "Given",
     "LinkInfo",
     "RingBuffer",
+    "StateComparison",
     "StructOps",
     "Value",
     "carry_over",
+    "compare_state",
     "plain",
     "state_name",
 ]

@@ -4,8 +4,15 @@
 State is in maps. Before a new object is loaded, `carry_over()` lets it use the
 maps of the old one that are equal in name, kind, sizes and layout, data sections
 (``.bss``, ``.data``) included; a map of the same name that is not equal is
-refused, with the difference, before anything is changed. Constants and
-struct_ops maps belong to a version and are never carried.
+refused, with every difference, before anything is changed. `compare_state()` tells the
+same without an error and changes nothing. Constants and struct_ops maps belong
+to a version and are never carried.
+
+The log of the author's header (ring ``kvmbpf_log_ring`` and the flag's section
+``.data.kvmbpf_log``) is carried over so that who listens hears the new version
+too. It is no state of the device's: where the header's log has changed, the new
+object brings its own, and who listened begins anew. Timers and works (maps
+``kvmbpf_timer_*`` and the like) are state as any other: one that is under way is kept.
 """
 
 from __future__ import annotations
@@ -13,13 +20,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kvmbpf.errors import LayoutError, StateError
-from kvmbpf.libbpf.layout import section_difference, type_difference
+from kvmbpf.errors import LayoutDifference, LayoutError, StateError
+from kvmbpf.libbpf.layout import section_differences, type_differences
 from kvmbpf.libbpf.map import BpfMap, ObjectMap
 from kvmbpf.libbpf.object import BpfObject
 from kvmbpf.uapi import bpf as uapi
 
 _NEVER = (".rodata", ".kconfig", ".ksyms")
+_LOG = ("kvmbpf_log_", ".data.kvmbpf_log")
+# Flags that the kernel does not keep: they are of the descriptor, not of the map.
+_NOT_KEPT = uapi.BPF_F_RDONLY | uapi.BPF_F_WRONLY
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,18 @@ class Carried:
     dropped: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class StateComparison:
+    """What a new object would take over.
+
+    :param carried: what `carry_over` would give, as if there were no difference.
+    :param differences: all reasons for which it would refuse; empty if it would not.
+    """
+
+    carried: Carried
+    differences: tuple[LayoutDifference, ...]
+
+
 def state_name(name: str, found: BpfMap) -> str | None:
     """Return the name under which a map's state is carried, or None for never.
 
@@ -50,55 +72,117 @@ def state_name(name: str, found: BpfMap) -> str | None:
     return None if section.startswith(_NEVER) else section
 
 
-def map_difference(old: BpfMap, new: BpfMap) -> str | None:
-    """Return how a new map differs from an old one, or None.
+def map_differences(state: str, old: BpfMap, new: BpfMap) -> list[LayoutDifference]:
+    """Return how a new map differs from an old one.
 
+    :param state: its name in the differences.
     :raise KernelCallError: when the kernel does not give out a map's types.
     """
     a, b = old.spec, new.spec
-    if a.type != b.type:
-        return f"map type was {a.type}, is {b.type}"
     sections = old.section, new.section
-    if sections != (None, None):
-        if None in sections or old.btf is None or new.btf is None:
-            return "one of them is a data section without types"
-        found = section_difference(old.btf, a.value_type_id, new.btf, b.value_type_id)
-        if found is not None:
-            return found
-    for what, before, after in (
-        ("key", a.key_size, b.key_size),
-        ("value", a.value_size, b.value_size),
+    if a.type != b.type or (sections[0] is None) != (sections[1] is None):
+        kinds = _kind(old), _kind(new)
+        return [_difference(state, "kind", *kinds, f"was a map of kind {kinds[0]}, is {kinds[1]}")]
+    if sections[0] is not None and old.btf is not None and new.btf is not None:
+        return section_differences(
+            state, old.btf, a.value_type_id, new.btf, b.value_type_id
+        ) or _number(state, "value_size", a.value_size, b.value_size)
+    found: list[LayoutDifference] = []
+    for part, before, after, was, now in (
+        ("key", a.key_type_id, b.key_type_id, a.key_size, b.key_size),
+        ("value", a.value_type_id, b.value_type_id, a.value_size, b.value_size),
     ):
-        if before != after:
-            return f"{what} was {before} bytes, is {after}"
-    if a.max_entries != b.max_entries:
-        return f"max_entries was {a.max_entries}, is {b.max_entries}"
-    if sections != (None, None) or old.btf is None or new.btf is None:
-        return None
-    for what, before, after in (
-        ("key", a.key_type_id, b.key_type_id),
-        ("value", a.value_type_id, b.value_type_id),
-    ):
-        if before and after:
-            found = type_difference(old.btf, before, new.btf, after, what)
-            if found is not None:
-                return found
-    return None
+        typed: list[LayoutDifference] = []
+        if before and after and old.btf is not None and new.btf is not None:
+            typed = type_differences(state, old.btf, before, new.btf, after, part)
+        found += typed or _number(state, f"{part}_size", was, now)
+    found += _number(state, "max_entries", a.max_entries, b.max_entries)
+    found += _number(state, "flags", a.flags & ~_NOT_KEPT, b.flags & ~_NOT_KEPT)
+    return found
 
 
-def _check_sections(new: BpfObject, before: Mapping[str, BpfMap]) -> None:
-    """Refuse a variable that went to another section: its value would be lost.
+def _kind(found: BpfMap) -> str:
+    if found.section is not None:
+        return "data section"
+    return uapi.MAP_TYPE_NAMES.get(found.type, str(found.type))
 
-    It does so when it gets an initial value, loses it, or becomes a constant.
+
+def _number(state: str, what: str, before: int, after: int) -> list[LayoutDifference]:
+    if before == after:
+        return []
+    was, now = (hex(before), hex(after)) if what == "flags" else (str(before), str(after))
+    return [_difference(state, what, was, now, f"{what} was {was}, is {now}")]
+
+
+def _difference(state: str, what: str, before: str, after: str, text: str) -> LayoutDifference:
+    return LayoutDifference(state, "", "", "", what, before, after, text)
+
+
+def _moved_variables(new: BpfObject, before: Mapping[str, BpfMap]) -> list[LayoutDifference]:
+    """Return the variables that went to another section: their values would be lost.
+
+    One does so when it gets an initial value, loses it, or becomes a constant.
     """
     olds = {variable: section for section, old in before.items() for variable in old.globals}
-    for found in new.maps.values():
-        for variable in found.globals:
-            section = olds.get(variable, found.section)
-            if section != found.section:
-                raise LayoutError(
-                    f"{new.path}: state {section}: variable `{variable}` went to {found.section}"
-                )
+    found = []
+    for data in new.maps.values():
+        for variable in data.globals:
+            was, now = olds.get(variable), data.section or ""
+            if was is not None and was != now:
+                place = f"variable `{variable}`"
+                text = f"{place} went to {now}"
+                found.append(LayoutDifference(was, place, "", "", "section", was, now, text))
+    return found
+
+
+@dataclass(frozen=True)
+class _Plan:
+    pairs: tuple[tuple[str, BpfMap, ObjectMap], ...]
+    fresh: tuple[str, ...]
+    dropped: tuple[str, ...]
+    differences: tuple[LayoutDifference, ...]
+
+    @property
+    def carried(self) -> Carried:
+        return Carried(tuple(key for key, _, _ in self.pairs), self.fresh, self.dropped)
+
+
+def _plan(new: BpfObject, old: Mapping[str, BpfMap]) -> _Plan:
+    if new.loaded:
+        raise StateError(f"{new.path}: state is carried over before load(), not after")
+    keys = ((state_name(name, found), found) for name, found in old.items())
+    before = {key: found for key, found in keys if key is not None}
+    moved = _moved_variables(new, before)
+    elsewhere = {difference.place for difference in moved}
+    differences = list(moved)
+    pairs: list[tuple[str, BpfMap, ObjectMap]] = []
+    fresh: list[str] = []
+    for name, wanted in new.maps.items():
+        key = state_name(name, wanted)
+        if key is None or not wanted.autocreate:
+            continue
+        found = map_differences(key, before[key], wanted) if key in before else []
+        if key not in before or (found and key.startswith(_LOG)):
+            fresh.append(key)
+            continue
+        # that it is gone here and new there is known already
+        differences += [one for one in found if one.place not in elsewhere]
+        pairs.append((key, before[key], wanted))
+    used = {*fresh, *(key for key, _, _ in pairs)}
+    dropped = tuple(key for key in before if key not in used)
+    return _Plan(tuple(pairs), tuple(fresh), dropped, tuple(differences))
+
+
+def compare_state(new: BpfObject, old: Mapping[str, BpfMap]) -> StateComparison:
+    """Tell what `carry_over` would do; change nothing.
+
+    :param new: the new object, not loaded.
+    :param old: the old object's maps by name, perhaps opened from pins.
+    :raise StateError: when the new object is loaded, or something is closed.
+    :raise KernelCallError: when the kernel refuses.
+    """
+    plan = _plan(new, old)
+    return StateComparison(plan.carried, plan.differences)
 
 
 def carry_over(new: BpfObject, old: Mapping[str, BpfMap]) -> Carried:
@@ -112,29 +196,11 @@ def carry_over(new: BpfObject, old: Mapping[str, BpfMap]) -> Carried:
     :raise StateError: when the new object is loaded, or something is closed.
     :raise KernelCallError: when the kernel refuses.
     """
-    if new.loaded:
-        raise StateError(f"{new.path}: state is carried over before load(), not after")
-    before: dict[str, BpfMap] = {}
-    for name, found in old.items():
-        key = state_name(name, found)
-        if key is not None:
-            before[key] = found
-    _check_sections(new, before)
-    pairs: list[tuple[str, BpfMap, ObjectMap]] = []
-    fresh: list[str] = []
-    for name, wanted in new.maps.items():
-        key = state_name(name, wanted)
-        if key is None or not wanted.autocreate:
-            continue
-        if key not in before:
-            fresh.append(key)
-            continue
-        difference = map_difference(before[key], wanted)
-        if difference is not None:
-            raise LayoutError(f"{new.path}: state {key}: {difference}")
-        pairs.append((key, before[key], wanted))
-    for _, source, wanted in pairs:
+    plan = _plan(new, old)
+    if plan.differences:
+        more = len(plan.differences) - 1
+        rest = f"; and {more} more difference{'s' * (more > 1)}" if more else ""
+        raise LayoutError(f"{new.path}: {plan.differences[0]}{rest}", plan.differences)
+    for _, source, wanted in plan.pairs:
         wanted.reuse(source)
-    carried = tuple(key for key, _, _ in pairs)
-    dropped = tuple(key for key in before if key not in carried)
-    return Carried(carried, tuple(fresh), dropped)
+    return plan.carried

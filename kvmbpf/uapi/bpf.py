@@ -22,6 +22,43 @@ BPF_MAP_TYPE_LRU_PERCPU_HASH: Final = 10
 BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE: Final = 21
 BPF_MAP_TYPE_STRUCT_OPS: Final = 26
 BPF_MAP_TYPE_RINGBUF: Final = 27
+# the names of all, as bpftool has them, by number
+MAP_TYPE_NAMES: Final = {
+    0: "unspec",
+    1: "hash",
+    2: "array",
+    3: "prog_array",
+    4: "perf_event_array",
+    5: "percpu_hash",
+    6: "percpu_array",
+    7: "stack_trace",
+    8: "cgroup_array",
+    9: "lru_hash",
+    10: "lru_percpu_hash",
+    11: "lpm_trie",
+    12: "array_of_maps",
+    13: "hash_of_maps",
+    14: "devmap",
+    15: "sockmap",
+    16: "cpumap",
+    17: "xskmap",
+    18: "sockhash",
+    19: "cgroup_storage",
+    20: "reuseport_sockarray",
+    21: "percpu_cgroup_storage",
+    22: "queue",
+    23: "stack",
+    24: "sk_storage",
+    25: "devmap_hash",
+    26: "struct_ops",
+    27: "ringbuf",
+    28: "inode_storage",
+    29: "task_storage",
+    30: "bloom_filter",
+    31: "user_ringbuf",
+    32: "cgrp_storage",
+    33: "arena",
+}
 
 # enum bpf_attach_type
 BPF_STRUCT_OPS: Final = 44
@@ -31,6 +68,8 @@ BPF_LINK_TYPE_STRUCT_OPS: Final = 9
 
 # flags of BPF_LINK_UPDATE, BPF_MAP_CREATE
 BPF_F_REPLACE: Final = 1 << 2
+BPF_F_RDONLY: Final = 1 << 3
+BPF_F_WRONLY: Final = 1 << 4
 BPF_F_RDONLY_PROG: Final = 1 << 7
 BPF_F_LINK: Final = 1 << 13
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import LayoutError, StateError
-from kvmbpf.libbpf.carry import Carried, carry_over
+from kvmbpf.libbpf.carry import Carried, carry_over, compare_state
 from kvmbpf.libbpf.map import BpfMap
 from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.libbpf.ringbuf import RingBuffer
 
 from .conftest import Compile
 
@@ -75,14 +76,20 @@ def test_new_and_dropped_maps_are_told(build: Compile) -> None:
 @pytest.mark.parametrize(
     ("define", "words"),
     [
-        ("COUNT_IS_NARROW", "state .bss: variable `count` was 8 bytes, is 4"),
-        ("COUNT_IS_SIGNED", "state .bss: variable `count` was unsigned integer"),
+        (
+            "COUNT_IS_NARROW",
+            "state .bss: variable `count` was `__u64`, 8 bytes, is `__u32`, 4 bytes",
+        ),
+        ("COUNT_IS_SIGNED", "state .bss: variable `count` was `__u64`, is `__s64`"),
         ("COUNT_INITIALISED", "state .bss: variable `count` went to .data"),
         ("COUNT_CONSTANT", "state .bss: variable `count` went to .rodata"),
-        ("COUNT_GONE", "state .bss: variable `count` is gone"),
-        ("HEAD_MOVED", "state .bss: variable `queue`.head moved from 0 to 8"),
+        ("COUNT_GONE", "state .bss: variable `count` is called `total` now"),
+        (
+            "HEAD_MOVED",
+            "state .bss: variable `queue`: field `head` moved from 0 to 8; and 1 more difference",
+        ),
         ("GROWN", "state .bss: variable `zzz` is new"),
-        ("ENTRY_SWAPPED", "state entries: value.first moved from 0 to 4"),
+        ("ENTRY_SWAPPED", "state entries: value: struct entry: field `first` moved from 0 to 4"),
         ("MORE_ENTRIES", "state entries: max_entries was 16, is 32"),
     ],
 )
@@ -122,4 +129,71 @@ def test_carry_over_after_load_is_refused(build: Compile) -> None:
         v1.load()
         v2.load()
         with pytest.raises(StateError, match="before load"):
+            carry_over(v2, v1.maps)
+
+
+def test_a_comparison_changes_nothing_and_tells_all(build: Compile) -> None:
+    with BpfObject.open(build("state")) as v1, BpfObject.open(build("state")) as same:
+        v1.load()
+        told = compare_state(same, v1.maps)
+        assert told.differences == ()
+        assert set(told.carried.carried) == EVERYTHING
+        assert not any(found.reused for found in same.maps.values())
+        same.load()
+        assert same.map("entries").id != v1.map("entries").id
+        with pytest.raises(StateError, match="before load"):
+            compare_state(same, v1.maps)
+        with BpfObject.open(build("state", "ENTRY_SWAPPED", "MORE_ENTRIES", "GROWN")) as other:
+            told = compare_state(other, v1.maps)
+            assert [(one.state, one.what) for one in told.differences] == [
+                ("entries", "moved"),
+                ("entries", "moved"),
+                ("entries", "max_entries"),
+                (".bss", "new"),
+            ]
+            with pytest.raises(LayoutError) as caught:
+                carry_over(other, v1.maps)
+            assert caught.value.differences == told.differences
+            first = "state entries: value: struct entry: field `first` moved from 0 to 4"
+            assert str(caught.value) == f"{other.path}: {first}; and 3 more differences"
+
+
+LISTEN = {"kvmbpf_log_ring", ".data.kvmbpf_log"}
+
+
+def test_who_listens_to_the_header_s_log_hears_the_new_version(build: Compile) -> None:
+    with BpfObject.open(build("log")) as v1, BpfObject.open(build("log", name="two")) as v2:
+        v1.load()
+        v1.globals["kvmbpf_log_listeners"] = 1
+        with RingBuffer(v1.map("kvmbpf_log_ring")) as ring:
+            assert set(carry_over(v2, v1.maps).carried) >= LISTEN
+            v2.load()
+            assert v2.program("say").test_run().result == 0
+            assert list(ring.records(timeout_s=0)) == [struct.pack("=Q", 1)]
+
+
+@pytest.mark.parametrize(
+    ("define", "replaced"),
+    [
+        ("RING_BYTES=8192", "kvmbpf_log_ring"),
+        ("COUNTED", ".data.kvmbpf_log"),
+    ],
+)
+def test_another_log_of_the_header_is_replaced_not_refused(
+    build: Compile, define: str, replaced: str
+) -> None:
+    with BpfObject.open(build("log")) as v1, BpfObject.open(build("log", define)) as v2:
+        v1.load()
+        v1.program("say").test_run()
+        done = carry_over(v2, v1.maps)
+        assert done.new == (replaced,)
+        assert replaced not in done.carried + done.dropped
+        v2.load()
+        assert v2.globals["count"] == 1
+
+
+def test_a_section_of_the_author_s_own_is_state(build: Compile) -> None:
+    with BpfObject.open(build("log")) as v1, BpfObject.open(build("log", "OWN_GROWN")) as v2:
+        v1.load()
+        with pytest.raises(LayoutError, match=r"state \.data\.own: variable `other` is new"):
             carry_over(v2, v1.maps)
