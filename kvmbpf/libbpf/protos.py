@@ -175,6 +175,8 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     # BTF
     # struct btf *btf__load_vmlinux_btf(void);
     "btf__load_vmlinux_btf": (c_void_p, ()),
+    # struct btf *btf__new(const void *data, __u32 size);
+    "btf__new": (c_void_p, (c_void_p, c_uint32)),
     # struct btf *btf__parse_split(const char *path, struct btf *base_btf);
     "btf__parse_split": (c_void_p, (c_char_p, c_void_p)),
     # struct btf *btf__load_from_kernel_by_id(__u32 id);

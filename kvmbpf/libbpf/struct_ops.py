@@ -88,7 +88,7 @@ class StructOps:
         if value_id >= len(btf):  # a module's types are numbered on from there
             btf = Btf.from_kernel_id(info.btf_vmlinux_id)
         try:
-            raw = self._build(btf, value_id, chosen, values)
+            raw = struct_value(btf, value_id, chosen, values)
         finally:
             if btf is not vmlinux_btf():
                 btf.close()
@@ -152,43 +152,47 @@ class StructOps:
             raise BadFileError(self._object.path, "no BTF: compile with -g")
         return btf, btf.get(type_id).members
 
-    def _build(
-        self,
-        btf: Btf,
-        value_id: int,
-        programs: Mapping[str, BpfProgram],
-        values: Mapping[str, Field],
-    ) -> bytes:
-        """Return the map's value: ``struct bpf_struct_ops_<name>``, filled."""
-        outer = {member.name: member for member in btf.get(value_id).members}
-        data = outer["data"]
-        struct = btf.get(btf.resolve(data.type_id))
-        members = {member.name: member for member in struct.members}
-        raw = bytearray(btf.size_of(value_id))
-        for name, program in programs.items():
-            member = self._member(members, struct.name, name)
-            if not _is_pointer(btf, member):
-                raise StateError(f"struct {struct.name}: `{name}` is no callback")
-            start = (data.bit_offset + member.bit_offset) // 8
-            raw[start : start + _POINTER] = program.fd.to_bytes(_POINTER, sys.byteorder)
-        for name, value in values.items():
-            member = self._member(members, struct.name, name)
-            if _is_pointer(btf, member) or member.bit_size:
-                raise StateError(f"struct {struct.name}: `{name}` is not a plain member")
-            start = (data.bit_offset + member.bit_offset) // 8
-            size = btf.size_of(member.type_id)
-            raw[start : start + size] = _encode(f"struct {struct.name}: `{name}`", size, value)
-        return bytes(raw)
 
-    @staticmethod
-    def _member(members: Mapping[str, BtfMember], struct: str, name: str) -> BtfMember:
-        try:
-            return members[name]
-        except KeyError:
-            names = ", ".join(members)
-            raise StateError(
-                f"struct {struct} of this kernel has no member `{name}`; it has: {names}"
-            ) from None
+def struct_value(
+    btf: Btf, value_id: int, programs: Mapping[str, BpfProgram], values: Mapping[str, Field]
+) -> bytes:
+    """Return a struct_ops map's value: ``struct bpf_struct_ops_<name>``, filled.
+
+    :param btf: the types of the kernel, or of the module that has it.
+    :param value_id: that struct's number in `btf` (C ``__u32``).
+    :param programs: member -> loaded program.
+    :param values: member -> integer or bytes, for plain members.
+    :raise StateError: when a member does not exist or does not fit.
+    """
+    outer = {member.name: member for member in btf.get(value_id).members}
+    data = outer["data"]
+    struct = btf.get(btf.resolve(data.type_id))
+    members = {member.name: member for member in struct.members}
+    raw = bytearray(btf.size_of(value_id))
+    for name, program in programs.items():
+        member = _member(members, struct.name, name)
+        if not _is_pointer(btf, member):
+            raise StateError(f"struct {struct.name}: `{name}` is no callback")
+        start = (data.bit_offset + member.bit_offset) // 8
+        raw[start : start + _POINTER] = program.fd.to_bytes(_POINTER, sys.byteorder)
+    for name, value in values.items():
+        member = _member(members, struct.name, name)
+        if _is_pointer(btf, member) or member.bit_size:
+            raise StateError(f"struct {struct.name}: `{name}` is not a plain member")
+        start = (data.bit_offset + member.bit_offset) // 8
+        size = btf.size_of(member.type_id)
+        raw[start : start + size] = _encode(f"struct {struct.name}: `{name}`", size, value)
+    return bytes(raw)
+
+
+def _member(members: Mapping[str, BtfMember], struct: str, name: str) -> BtfMember:
+    try:
+        return members[name]
+    except KeyError:
+        names = ", ".join(members)
+        raise StateError(
+            f"struct {struct} of this kernel has no member `{name}`; it has: {names}"
+        ) from None
 
 
 def _is_pointer(btf: Btf, member: BtfMember) -> bool:

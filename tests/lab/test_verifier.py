@@ -7,24 +7,32 @@ import pytest
 
 from kvmbpf.errors import VerifierError
 from kvmbpf.libbpf import BpfObject
-from tests.lab.objects import device_object
+from tests.lab.objects import SOURCES, device_object
 
 ONLY_THE_VALUE = "a device's program may write kvm_bpf_access.value only"
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "line", "sentence", "mend"),
     [
-        ("writes_offset", ONLY_THE_VALUE),
-        ("writes_wide", ONLY_THE_VALUE),
-        ("forged_access", "kvm_bpf_set_irq"),
+        ("writes_offset", "acc->offset = 1;", ONLY_THE_VALUE, "answer through acc->value"),
+        ("writes_wide", "4) = 1;", ONLY_THE_VALUE, "answer through acc->value"),
+        ("forged_access", "kvm_bpf_set_irq(&forged", "kvm_bpf_set_irq", "the very pointer"),
+        ("sleeps", "bpf_copy_from_user(", "might sleep", "KVMBPF_READ_SLEEPABLE"),
     ],
 )
-def test_what_it_may_not_do_is_refused_with_a_sentence(name: str, sentence: str) -> None:
-    with BpfObject.open(device_object(name)) as loaded:
-        with pytest.raises(VerifierError) as caught:
-            loaded.load()
-        assert sentence in caught.value.log
+def test_what_it_may_not_do_is_refused_with_line_sentence_and_mend(
+    name: str, line: str, sentence: str, mend: str
+) -> None:
+    with BpfObject.open(device_object(name)) as loaded, pytest.raises(VerifierError) as caught:
+        loaded.load()
+    error = caught.value
+    lines = (SOURCES / f"{name}.bpf.c").read_text().splitlines()
+    (number,) = (index for index, text in enumerate(lines, 1) if line in text)
+    assert f"{name}.bpf.c:{number}" in error.source
+    assert sentence in error.sentence
+    assert mend in error.mend
+    assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("name", ["steered_v1", "sleepable"])
