@@ -31,6 +31,8 @@ _NOISE = re.compile(
     r"\s*\d+: |from \d+ to \d+|caller:|callee:|returning from callee|to caller at|"
     r"R\d+(?:_\w+)?=|frame\d+:|max_states_per_insn"
 )
+# Files of the header that authors include: what they call there is for its own line.
+_HEADER = re.compile(r"(?:.*/)?kvmbpf(?:_\w+|\.bpf)?\.h")
 _ACQUIRED = re.compile(r"Unreleased reference .*alloc_insn=(\d+)")
 _LONGEST_LINE = 160
 _TAIL_CHARS = 1 << 20  # a log may have hundreds of megabytes, and the end tells
@@ -74,6 +76,14 @@ class Refusal:
     mend: str
     source: SourceLine | None
     instruction: int | None
+
+
+def is_the_author_s(file: str) -> bool:
+    """Tell whether a file is the author's, not one of the header that kvmbpf brings.
+
+    :param file: as the compiler was given it, or its last part.
+    """
+    return not _HEADER.fullmatch(file)
 
 
 def explain(log: str, lookup: Lookup | None = None) -> Refusal:
@@ -129,7 +139,8 @@ def _comment(lines: list[str], before: int | None) -> SourceLine | None:
     """Return the source line of the last comment with one, before a line of the log."""
     for index in reversed(range(before or 0)):
         found = _COMMENT.match(lines[index])
-        # Line 0 is code that the compiler made up.
-        if found is not None and found["text"] and found["line"] != "0":
+        if found is None or not found["text"] or found["line"] == "0":
+            continue  # line 0 is code that the compiler made up
+        if is_the_author_s(found["file"] or ""):
             return SourceLine(found["file"] or "", int(found["line"] or 0), found["text"].strip())
     return None

@@ -4,6 +4,8 @@
 The numbers in a verifier's log are those of the loaded program: the instructions
 of its own section first, then those of functions that it calls, which libbpf appends.
 Only the former are looked up here; for the others the log's own comments serve.
+Lines of the header that kvmbpf brings are passed over: what is inlined from it has
+the author's line before it, which most often is the call.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from kvmbpf.btfext import BtfExt
 from kvmbpf.btffile import Btf
 from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
-from kvmbpf.libbpf.refusal import Lookup, SourceLine
+from kvmbpf.libbpf.refusal import Lookup, SourceLine, is_the_author_s
 
 _INSN_BYTES = 8
 
@@ -37,13 +39,15 @@ def source_lookup(path: Path, program: str) -> Lookup | None:
     section, first, size, table = symbol.section.name, symbol.value, symbol.size, lines
 
     def lookup(instruction: int) -> SourceLine | None:
-        offset = instruction * _INSN_BYTES
-        if not 0 <= offset < size:
+        if not 0 <= instruction * _INSN_BYTES < size:
             return None
-        try:
-            found = table.line_of(section, first + offset)
-        except BadFileError:
-            return None
-        return None if found is None else SourceLine(found.file, found.line, found.text)
+        for back in range(instruction, -1, -1):
+            try:
+                found = table.line_of(section, first + back * _INSN_BYTES)
+            except BadFileError:
+                return None
+            if found is None or is_the_author_s(found.file):
+                return None if found is None else SourceLine(found.file, found.line, found.text)
+        return None
 
     return lookup

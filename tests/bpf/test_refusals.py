@@ -91,6 +91,12 @@ def test_a_called_function_is_found_by_the_log(build: Compile) -> None:
     assert "program reads" in error.subject
 
 
+def test_what_is_inlined_from_the_header_is_told_with_the_author_s_line(build: Compile) -> None:
+    error = refusal(build("refused_header"))
+    assert error.source.endswith("/device.bpf.c:23")
+    assert "unbounded min value" in error.sentence
+
+
 def test_a_kept_reference_is_told_with_its_origin(build: Compile) -> None:
     error = refusal(build("refused_reference"))
     assert f"acquired at {PROGS}/refused_reference.bpf.c:{marked('reference', 'acquired')}" in str(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kvmbpf.errors import VerifierError
 from kvmbpf.libbpf.advice import advice
-from kvmbpf.libbpf.refusal import SourceLine, explain
+from kvmbpf.libbpf.refusal import SourceLine, explain, is_the_author_s
 
 pytestmark = pytest.mark.unit
 
@@ -88,6 +88,17 @@ def test_the_series_sentence_and_its_mend() -> None:
     )
     assert found.mend.startswith("answer through acc->value")
     assert str(found.source) == "writes_offset.bpf.c:14 `from->offset = 1;`"
+
+
+def test_a_line_of_the_header_is_for_the_author_s_before_it() -> None:
+    log = SERIES.replace(
+        "; from->offset = 1; @ writes_offset.bpf.c:14", "; x = 1; @ kvmbpf_calls.h:9"
+    )
+    assert str(explain(log).source).startswith("writes_offset.bpf.c:12")
+    for name in ("kvmbpf.bpf.h", "kvmbpf/kvmbpf_entry.h", "/usr/lib/kvmbpf/bpf/kvmbpf_log.h"):
+        assert not is_the_author_s(name)
+    for name in ("dev.bpf.c", "/home/me/kvmbpf/dev.bpf.c", "kvmbpf.bpf.c", "my_kvmbpf.h", ""):
+        assert is_the_author_s(name)
 
 
 def test_states_after_the_sentence_are_not_it() -> None:
