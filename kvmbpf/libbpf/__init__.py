@@ -4,7 +4,14 @@
 Importing it loads nothing: libbpf itself is loaded by the first call.
 """
 
-from kvmbpf.libbpf.carry import Carried, StateComparison, carry_over, compare_state, state_name
+from kvmbpf.libbpf.carry import (
+    Carried,
+    StateComparison,
+    carry_over,
+    compare_state,
+    is_header_log,
+    state_name,
+)
 from kvmbpf.libbpf.link import BpfLink, LinkInfo
 from kvmbpf.libbpf.map import BpfMap
 from kvmbpf.libbpf.object import BpfObject
@@ -27,6 +34,7 @@ __all__ = [
     "Value",
     "carry_over",
     "compare_state",
+    "is_header_log",
     "plain",
     "state_name",
 ]

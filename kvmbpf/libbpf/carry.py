@@ -72,6 +72,14 @@ def state_name(name: str, found: BpfMap) -> str | None:
     return None if section.startswith(_NEVER) else section
 
 
+def is_header_log(name: str) -> bool:
+    """Tell whether a state is the log of the author's header, not the device's own.
+
+    :param name: as `state_name` gives it.
+    """
+    return name.startswith(_LOG)
+
+
 def map_differences(state: str, old: BpfMap, new: BpfMap) -> list[LayoutDifference]:
     """Return how a new map differs from an old one.
 
@@ -162,7 +170,7 @@ def _plan(new: BpfObject, old: Mapping[str, BpfMap]) -> _Plan:
         if key is None or not wanted.autocreate:
             continue
         found = map_differences(key, before[key], wanted) if key in before else []
-        if key not in before or (found and key.startswith(_LOG)):
+        if key not in before or (found and is_header_log(key)):
             fresh.append(key)
             continue
         # that it is gone here and new there is known already

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import LayoutError, StateError
-from kvmbpf.libbpf.carry import Carried, carry_over, compare_state
+from kvmbpf.libbpf.carry import Carried, carry_over, compare_state, is_header_log
 from kvmbpf.libbpf.map import BpfMap
 from kvmbpf.libbpf.object import BpfObject
 from kvmbpf.libbpf.ringbuf import RingBuffer
@@ -187,6 +187,7 @@ def test_another_log_of_the_header_is_replaced_not_refused(
         v1.program("say").test_run()
         done = carry_over(v2, v1.maps)
         assert done.new == (replaced,)
+        assert {name for name in done.carried + done.new if is_header_log(name)} == LISTEN
         assert replaced not in done.carried + done.dropped
         v2.load()
         assert v2.globals["count"] == 1
