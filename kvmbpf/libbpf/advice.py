@@ -89,7 +89,7 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"might sleep in a non-sleepable|must be sleepable", _SLEEPS),
         (r"cannot use helper|unknown func|invalid func unknown", _HELPER),
         (r"Unreleased reference|reference leak", _REFERENCE),
-        (r"spin_lock|holding a lock|is sleepable within|sleepable helper .* in ", _LOCK),
+        (r"spin_(?:un)?lock|holding a lock|is sleepable within|sleepable helper .* in ", _LOCK),
         (r"write into map forbidden", _READ_ONLY),
         (r"only read (?:from \S+ )?is supported|cannot write into", _KERNEL_READ_ONLY),
         (r"should have been in", _RESULT),

@@ -54,6 +54,7 @@ def load_failed(
     :param result: of ``bpf_object__load()``: a negative errno.
     :param messages: what libbpf said.
     :param struct_ops: the names of the struct_ops types that it needs.
+    :raise UnsupportedError: when one is in a module, and libbpf too old for that.
     """
     for name in struct_ops:
         home = kernel_struct_home(f"bpf_struct_ops_{name}")

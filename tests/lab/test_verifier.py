@@ -17,8 +17,8 @@ ONLY_THE_VALUE = "a device's program may write kvm_bpf_access.value only"
     [
         ("writes_offset", "acc->offset = 1;", ONLY_THE_VALUE, "answer through acc->value"),
         ("writes_wide", "4) = 1;", ONLY_THE_VALUE, "answer through acc->value"),
-        ("forged_access", "kvm_bpf_set_irq(&forged", "kvm_bpf_set_irq", "the very pointer"),
-        ("sleeps", "bpf_copy_from_user(", "might sleep", "KVMBPF_READ_SLEEPABLE"),
+        ("forged_access", "kvm_bpf_set_irq(&forged", "STRUCT kvm_bpf_access", "very pointer"),
+        ("sleeps", "kvm_bpf_set_uclamp(", "sleepable kfunc", "KVMBPF_READ_SLEEPABLE"),
     ],
 )
 def test_what_it_may_not_do_is_refused_with_line_sentence_and_mend(

@@ -142,6 +142,7 @@ def test_a_long_source_line_is_cut() -> None:
         ("unknown func bpf_no#9", "has not got it"),
         ("program must be sleepable to call sleepable kfunc kvm_bpf_guest_read", "SLEEPABLE"),
         ("stack size of subprog 0 is 600. Too large", "512 bytes"),
+        ("bpf_spin_unlock is missing", "unlock on every path"),
         ("div by zero", "the divisor"),
         ("struct ops programs must have a GPL compatible license", "license"),
         ("R2 type=ctx expected=fp, pkt, pkt_meta, map_key, map_value", "a local variable"),
