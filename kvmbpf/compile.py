@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,11 +176,30 @@ def compile_library(source: Path, output: Path, *, warnings_are_errors: bool = F
     return output
 
 
+def compile_native(source: Path, output: Path, options: Sequence[str] = ()) -> Path:
+    """Compile a C source by clang for this machine; return the library's path.
+
+    :param source: the C file; a device's may include ``<kvmbpf.bpf.h>``.
+    :param output: the library to write; its folder exists.
+    :param options: clang's, besides those for any library.
+    :raise BadFileError: when the source does not compile (the first of clang's errors).
+    :raise UnsupportedError: when there is no clang, or only an older one.
+    """
+    command = [
+        *(str(find_clang().path), "-shared", "-fPIC", "-g", "-std=gnu11", "-Wall", "-Wextra"),
+        *(*options, f"-I{HEADERS}", "-o", str(output.resolve()), f"./{source.name}"),
+    ]
+    _compile(command, source)
+    return output
+
+
 def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) -> str:
     folder = source.resolve().parent
     command = [
         str(clang.path),
-        *("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11"),
+        # Freestanding: <stdint.h>, which headers as <linux/virtio_ring.h> include, is
+        # then clang's own; that of the C library does not know this machine.
+        *("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-ffreestanding"),
         *("-Wall", "-Wextra", "-Werror=implicit-function-declaration"),
         *(["-Werror"] if warnings_are_errors else []),
         f"-ffile-prefix-map={folder}=.",

@@ -42,14 +42,15 @@ LAYERS: list[set[str]] = [
     },
     {"fd", "ioctl"},
     {"kvm", "libbpf", "lab"},
-    {"backends"},
+    {"backends", "testing"},
     {"manager", "bench"},
     {"cli", "demo", "__main__"},
 ]
 UNPRIVILEGED = (
     *("spec", "elffile", "btffile", "btfext", "notes", "objfile", "objlayout", "objneeds"),
     *("objops", "check", "cli.check"),
-    *("describe", "dts", "firmware", "placement", "cli.build", "cli.inspect"),
+    *("describe", "dts", "firmware", "placement", "testing"),
+    *("cli.build", "cli.inspect"),
 )
 PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")
 
