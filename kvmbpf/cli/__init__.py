@@ -19,6 +19,7 @@ from kvmbpf.errors import KvmBpfError, VerifierError
 
 # command -> (module, attribute, the line that `kvmbpf --help` shows)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "new": ("kvmbpf.cli.new", "new", "Make a folder to begin a device in."),
     "build": ("kvmbpf.cli.build", "build", "Compile the source of a device."),
     "inspect": ("kvmbpf.cli.inspect", "inspect", "Show what a device object says it is."),
     "check": ("kvmbpf.cli.check", "check", "Say what is wrong with device objects."),

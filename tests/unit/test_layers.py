@@ -39,6 +39,7 @@ LAYERS: list[set[str]] = [
         "placement",
         "firmware",
         "compile",
+        "scaffold",
     },
     {"fd", "ioctl"},
     {"kvm", "libbpf", "lab"},
@@ -49,8 +50,8 @@ LAYERS: list[set[str]] = [
 UNPRIVILEGED = (
     *("spec", "elffile", "btffile", "btfext", "notes", "objfile", "objlayout", "objneeds"),
     *("objops", "check", "cli.check"),
-    *("describe", "dts", "firmware", "placement", "testing"),
-    *("cli.build", "cli.inspect"),
+    *("describe", "dts", "firmware", "placement", "testing", "scaffold"),
+    *("cli.build", "cli.inspect", "cli.new"),
 )
 PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")
 
