@@ -13,8 +13,11 @@ import importlib
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from kvmbpf import __version__
+from kvmbpf.cli.completion import matching, stand_in
+from kvmbpf.cli.exit_codes import EXIT_CODES
 from kvmbpf.errors import KvmBpfError, VerifierError
 
 # command -> (module, attribute, the line that `kvmbpf --help` shows)
@@ -30,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "list": ("kvmbpf.cli.vm", "list_command", "List attached devices."),
     "bench": ("kvmbpf.cli.bench", "bench", "Measure the cost of an access on each path."),
     "lab": ("kvmbpf.cli.lab", "lab", "Build and boot the patched kernel."),
+    "completion": ("kvmbpf.cli.completion", "completion", "Print a shell's completion."),
 }
 
 
@@ -42,13 +46,18 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command, or None where it does not exist."""
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
+        if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(entry[0]), entry[1])
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{entry[0]}.{entry[1]} is not a command")
-        return command
+
+        def load() -> click.Command:
+            return _load(cmd_name)
+
+        return stand_in(cmd_name, load) or load()
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name, or an option, without importing any of them."""
+        names = ((name, entry[2]) for name, entry in COMMANDS.items())
+        return matching(names, incomplete) + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; with --verbose show the log of a verifier that refused."""
@@ -63,6 +72,20 @@ class LazyGroup(click.Group):
         """Write the list of commands without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the exit codes mean."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), line) for code, line in EXIT_CODES.items()])
+
+
+def _load(name: str) -> click.Command:
+    """Import a command."""
+    entry = COMMANDS[name]
+    command = getattr(importlib.import_module(entry[0]), entry[1])
+    if not isinstance(command, click.Command):
+        raise TypeError(f"{entry[0]}.{entry[1]} is not a command")
+    return command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
