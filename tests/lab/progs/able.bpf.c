@@ -5,33 +5,33 @@
  */
 #include <kvmbpf.bpf.h>
 
-KVMBPF_DEVICE(able, .compatible = "kvmbpf,able", .regions = { KVMBPF_MMIO(0x1000) },
-	      .irqs = 2, .level_irqs = 2, .flags = KVMBPF_RESETS);
+KVMBPF_DEVICE(able, .compatible = "kvmbpf,able", .regions = { KVMBPF_MMIO(0x1000) }, .irqs = 2,
+	      .level_irqs = 2, .flags = KVMBPF_RESETS);
 
 enum able_op {
-	ABLE_TIMER,	   /* start the timer, value nanoseconds */
-	ABLE_CANCEL,	   /* cancel it */
-	ABLE_WORK,	   /* start the work */
-	ABLE_WRITE_GUEST,  /* write `word` to address value */
-	ABLE_READ_GUEST,   /* read it from there */
-	ABLE_KICK,	   /* kick vCPU value */
-	ABLE_UCLAMP,	   /* 0 to value */
-	ABLE_FREQ,	   /* both, to `word` */
-	ABLE_LOG,	   /* say it */
-	ABLE_LOG_LONG,	   /* say more than fits */
-	ABLE_NO_BYTES,	   /* write none of them */
-	ABLE_LEVEL,	   /* set irq 1 to value */
-	ABLE_REPEAT,	   /* start the timer that starts itself, value nanoseconds */
+	ABLE_TIMER, /* start the timer, value nanoseconds */
+	ABLE_CANCEL, /* cancel it */
+	ABLE_WORK, /* start the work */
+	ABLE_WRITE_GUEST, /* write `word` to address value */
+	ABLE_READ_GUEST, /* read it from there */
+	ABLE_KICK, /* kick vCPU value */
+	ABLE_UCLAMP, /* 0 to value */
+	ABLE_FREQ, /* both, to `word` */
+	ABLE_LOG, /* say it */
+	ABLE_LOG_LONG, /* say more than fits */
+	ABLE_NO_BYTES, /* write none of them */
+	ABLE_LEVEL, /* set irq 1 to value */
+	ABLE_REPEAT, /* start the timer that starts itself, value nanoseconds */
 	ABLE_CANCEL_REPEAT,
 	ABLE_WORK_BY_TIMER, /* start the work from the timer that starts it */
 };
 
-int result = 1;		/* what the call returned; 1: none yet */
-int later_result = 1;	/* what the timer's or work's last call returned */
+int result = 1; /* what the call returned; 1: none yet */
+int later_result = 1; /* what the timer's or work's last call returned */
 int reset_result;
 int reset_timer_result = 1;
 __u64 word;
-__u64 gpa;		/* where the work writes `word` */
+__u64 gpa; /* where the work writes `word` */
 __u32 ticks;
 __u32 works;
 __u32 repeats;

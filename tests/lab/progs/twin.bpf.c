@@ -6,8 +6,8 @@
  */
 #include <kvmbpf.bpf.h>
 
-KVMBPF_DEVICE(twin, .compatible = "kvmbpf,twin",
-	      .regions = { KVMBPF_MMIO(0x2000), KVMBPF_PIO(64) }, .irqs = 2, .level_irqs = 2);
+KVMBPF_DEVICE(twin, .compatible = "kvmbpf,twin", .regions = { KVMBPF_MMIO(0x2000), KVMBPF_PIO(64) },
+	      .irqs = 2, .level_irqs = 2);
 
 #define WORDS 16
 
