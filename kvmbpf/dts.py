@@ -344,7 +344,9 @@ class _Reader:
             self._at = digits.end()
             return bytes([int(digits.group(1), 16)])
         char = self._next()
-        if char in "x\n\0":
+        if char == "\0":
+            raise self._bad("a NUL; write \\0")
+        if char in "x\n":
             self._at = at
             raise self._bad("\\x without a hexadecimal digit" if char == "x" else "not an escape")
         self._at += 1
