@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tell the guest's firmware about placed devices.
 
-`kvmbpf.firmware.dt` makes a device tree, `kvmbpf.firmware.acpi` an ACPI table;
-each from the same `kvmbpf.placement.Placed`. A guest driver binds to the
-device's compatible string in both.
+`kvmbpf.firmware.dt` makes a device tree, or puts nodes into one that a machine
+has; `kvmbpf.firmware.acpi` makes an ACPI table; each from the same
+`kvmbpf.placement.Placed`. A guest driver binds to the device's compatible
+strings in both, and reads the same properties.
 """
 
 from kvmbpf.firmware.acpi import to_ssdt
-from kvmbpf.firmware.dt import to_dtb, to_dts
+from kvmbpf.firmware.dt import Base, to_dtb, to_dts
 
-__all__ = ["to_dtb", "to_dts", "to_ssdt"]
+__all__ = ["Base", "to_dtb", "to_dts", "to_ssdt"]

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.firmware.dt: the tree, as dtc reads it."""
+"""kvmbpf.firmware.dt: a tree of devices alone, as dtc reads it."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -13,6 +12,7 @@ from kvmbpf.errors import PlacementError
 from kvmbpf.firmware.dt import to_dtb, to_dts
 from kvmbpf.placement import Q35, Placed, place
 from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from tests.unit.trees import dtc, squeezed
 
 DEMO = DeviceSpec(
     name="demo",
@@ -23,31 +23,15 @@ DEMO = DeviceSpec(
 )
 
 
-# The interrupt controller is in the tree that a fragment is merged into.
-_FRAGMENT = ("-W", "no-interrupts_property", "-W", "no-interrupt_provider")
-
-
-def dtc(source: bytes, source_format: str, target_format: str) -> bytes:
-    """Run dtc; it accepts the input without a word."""
-    done = subprocess.run(
-        ["dtc", "-I", source_format, "-O", target_format, "-s", *_FRAGMENT],
-        input=source,
-        capture_output=True,
-        check=True,
-    )
-    assert done.stderr == b""
-    return done.stdout
-
-
-def text_of(devices: list[Placed], interrupt_parent: int | None = None) -> str:
-    return " ".join(dtc(to_dtb(devices, interrupt_parent), "dtb", "dts").decode().split())
+def text_of(devices: list[Placed]) -> str:
+    return squeezed(to_dtb(devices))
 
 
 def test_whole_tree() -> None:
     expected = """
         /dts-v1/;
         / { #address-cells = <0x02>; #size-cells = <0x02>;
-            kvmbpf { #address-cells = <0x02>; #size-cells = <0x02>;
+            kvmbpf-bus { #address-cells = <0x02>; #size-cells = <0x02>;
                 compatible = "simple-bus"; ranges;
                 demo@fef00000 { compatible = "kvmbpf,demo"; reg = <0x00 0xfef00000 0x00 0x1000>; };
             };
@@ -58,9 +42,9 @@ def test_whole_tree() -> None:
 
 def test_source_and_blob_are_the_same_tree() -> None:
     devices = [place(DEMO, Q35)]
-    source = to_dts(devices, 3).encode()
-    blob = to_dtb(devices, 3)
-    assert dtc(source, "dts", "dts") == dtc(blob, "dtb", "dts")
+    source = to_dts(devices).encode()
+    blob = to_dtb(devices)
+    assert dtc(source, "dts", "dtb") == dtc(blob, "dtb", "dtb")
 
 
 def test_blob_survives_dtc() -> None:
@@ -68,17 +52,9 @@ def test_blob_survives_dtc() -> None:
     assert dtc(blob, "dtb", "dts") == dtc(to_dtb([place(DEMO, Q35)]), "dtb", "dts")
 
 
-def test_interrupts_only_with_a_parent() -> None:
+def test_interrupts_are_left_out() -> None:
     spec = replace(DEMO, irqs=(IrqSpec(0), IrqSpec(1, Trigger.LEVEL)))
-    devices = [place(spec, Q35)]
-    assert "interrupt" not in text_of(devices)
-    text = text_of(devices, interrupt_parent=9)
-    assert "interrupt-parent = <0x09>;" in text
-    assert "interrupts = <0x05 0x01 0x06 0x04>;" in text
-
-
-def test_no_irq_no_interrupts() -> None:
-    assert "interrupt" not in text_of([place(replace(DEMO, irqs=()), Q35)], 9)
+    assert "interrupt" not in text_of([place(spec, Q35)])
 
 
 def test_several_regions_above_4_gib_too() -> None:
@@ -95,14 +71,60 @@ def test_several_devices() -> None:
     assert re.findall(r"(\w+@\w+) \{", text) == ["demo@fef00000", "other@fef01000"]
 
 
-def test_properties() -> None:
-    spec = replace(
-        DEMO,
-        properties=(PropertySpec("clock-frequency", "<1000000>"), PropertySpec("label", '"x y"')),
-    )
-    text = text_of([place(spec, Q35)])
-    assert "clock-frequency = <0xf4240>;" in text
-    assert 'label = "x y";' in text
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", "p;"),
+        ("<>", "p;"),
+        ("<1000000>", "p = <0xf4240>;"),
+        ("<1>, <2 3>", "p = <0x01 0x02 0x03>;"),
+        ('"x y"', 'p = "x y";'),
+        ('"a", "b"', r'p = "a\0b";'),
+        (r'"a\\b\"c"', r'p = "a\\b\"c";'),
+        ('""', "p = [00];"),
+        (r'"\x01\xff"', "p = [01 ff 00];"),
+        ("[00 ff 10]", "p = [00 ff 10];"),
+        ('"a", <1>, [02]', "p = [61 00 00 00 00 01 02];"),
+    ],
+)
+def test_properties(value: str, text: str) -> None:
+    spec = replace(DEMO, properties=(PropertySpec("p", value),))
+    devices = [place(spec, Q35)]
+    assert text in text_of(devices)
+    assert dtc(to_dts(devices).encode(), "dts", "dtb") == dtc(to_dtb(devices), "dtb", "dtb")
+
+
+def test_several_compatibles() -> None:
+    spec = replace(DEMO, compatible=("acme,uart", "ns16550a"))
+    assert r'compatible = "acme,uart\0ns16550a";' in text_of([place(spec, Q35)])
+
+
+@pytest.mark.parametrize(
+    ("name", "node"), [("a_b", "a-b"), ("_x", "x"), ("__", "device"), ("dev2_", "dev2")]
+)
+def test_a_nodes_name_is_one_that_dtc_likes(name: str, node: str) -> None:
+    assert f"{node}@fef00000 {{" in text_of([place(replace(DEMO, name=name), Q35)])
+
+
+@pytest.mark.parametrize("reference", ["&intc", "&{/kvmbpf-bus}"])
+def test_a_reference_needs_a_base(reference: str) -> None:
+    spec = replace(DEMO, properties=(PropertySpec("p", f"<{reference}>"),))
+    with pytest.raises(PlacementError, match=r"^device demo: property p: &.* has no tree to be in"):
+        to_dtb([place(spec, Q35)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("p", "<", "device demo: property p: column 1: < without its >"),
+        ("reg", "<1>", "device demo: property reg: column 1: property reg is not a device's"),
+        ("a_with_references", "", "a name that ends in _with_references cannot be written"),
+    ],
+)
+def test_a_property_that_cannot_be_written(name: str, value: str, reason: str) -> None:
+    spec = replace(DEMO, properties=(PropertySpec(name, value),))
+    with pytest.raises(PlacementError, match=reason):
+        to_dts([place(spec, Q35)])
 
 
 PORTS = replace(DEMO, name="ports", regions=(replace(DEMO.regions[0], bus=Bus.PIO, size=8),))
@@ -113,7 +135,7 @@ def test_ports_are_on_a_bus_of_their_own() -> None:
         isa@0 { #address-cells = <0x02>; #size-cells = <0x01>; compatible = "isa";
             ranges = <0x01 0x00 0x00 0x00 0x10000 0x00 0x00 0x00 0x00 0x80000000 0x00
             0x80000000 0x00 0x80000000 0x80000000>;
-            ports@id00 { compatible = "kvmbpf,demo"; reg = <0x01 0xd00 0x08>; };
+            ports@d00 { compatible = "kvmbpf,demo"; reg = <0x01 0xd00 0x08>; };
         };
         """
     text = text_of([place(DEMO, Q35), place(PORTS, Q35)])
@@ -123,10 +145,9 @@ def test_ports_are_on_a_bus_of_their_own() -> None:
 
 def test_ports_and_memory_of_one_device() -> None:
     spec = replace(PORTS, regions=(*PORTS.regions, replace(DEMO.regions[0], index=1)))
-    text = text_of([place(spec, Q35)], 9)
-    assert "ports@id00 {" in text
+    text = text_of([place(spec, Q35)])
+    assert "ports@d00 {" in text
     assert "reg = <0x01 0xd00 0x08 0x00 0xfef00000 0x1000>;" in text
-    assert "interrupts = <0x05 0x01>;" in text
 
 
 def test_memory_first_gives_the_node_its_address() -> None:
