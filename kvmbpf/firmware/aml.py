@@ -10,6 +10,9 @@ from __future__ import annotations
 import struct
 import uuid
 
+MAX_PACKAGE = 255
+"""How many elements a package has at most."""
+
 
 def table(signature: bytes, body: bytes, *, oem_table: bytes) -> bytes:
     """Return a definition block: header, checksum and body.
@@ -58,7 +61,12 @@ def name(segment: bytes, value: bytes) -> bytes:
 
 
 def package(*items: bytes) -> bytes:
-    """Return ``Package () { items }``."""
+    """Return ``Package () { items }``.
+
+    :raise ValueError: when there are more than `MAX_PACKAGE`.
+    """
+    if len(items) > MAX_PACKAGE:
+        raise ValueError(f"{len(items)} elements do not fit into one AML package")
     content = bytes([len(items)]) + b"".join(items)
     return b"\x12" + package_length(len(content)) + content
 

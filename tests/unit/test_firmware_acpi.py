@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kvmbpf.errors import PlacementError, UnsupportedError
 from kvmbpf.firmware import aml
 from kvmbpf.firmware.acpi import to_ssdt
 from kvmbpf.placement import Q35, Placed, place
@@ -117,14 +118,108 @@ def test_above_4_gib(gpa: int, size: int, wide: bool, tmp_path: Path) -> None:
         ) in text
 
 
-def test_properties_follow_compatible(tmp_path: Path) -> None:
-    spec = replace(
-        DEMO,
-        properties=(PropertySpec("clock-frequency", "<1000000>"), PropertySpec("label", '"x y"')),
-    )
+@pytest.mark.parametrize(
+    ("value", "term"),
+    [
+        ("", "One"),
+        ("<>", "One"),
+        ("[]", "One"),
+        ("<0>", "Zero"),
+        ("<1000000>", "0x000F4240"),
+        ("<0xffffffff>", "0xFFFFFFFF"),
+        ("<1 2>", "Package (0x02) { One, 0x02 }"),
+        ("<1>, <2>", "Package (0x02) { One, 0x02 }"),
+        ('"x y"', '"x y"'),
+        ('""', '""'),
+        ('"a", "b"', 'Package (0x02) { "a", "b" }'),
+        (r'"q\"b\\"', r'"q\"b\\"'),
+        ("[05]", "0x05"),
+        ("[00 ff]", "Package (0x02) { Zero, 0xFF }"),
+    ],
+)
+def test_a_property_follows_compatible(value: str, term: str, tmp_path: Path) -> None:
+    spec = replace(DEMO, properties=(PropertySpec("acme,p", value), PropertySpec("last", "<7>")))
     text = disassemble(to_ssdt([place(spec, Q35)]), tmp_path)
-    assert 'Package (0x02) { "clock-frequency", 0x000F4240 }' in text
-    assert 'Package (0x02) { "label", "x y" }' in text
+    assert (
+        f'Package (0x02) {{ "compatible", "kvmbpf,demo" }}, Package (0x02) {{ "acme,p", {term} }}, '
+        'Package (0x02) { "last", 0x07 }'
+    ) in text
+
+
+def test_several_compatibles_are_a_package(tmp_path: Path) -> None:
+    spec = replace(DEMO, compatible=("acme,uart", "ns16550a"))
+    text = disassemble(to_ssdt([place(spec, Q35)]), tmp_path)
+    assert '"compatible", Package (0x02) { "acme,uart", "ns16550a" }' in text
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("<&intc 1>", "a reference, &intc"),
+        ("<&{/soc/intc}>", "a reference, &{/soc/intc}"),
+        ('"a", <1>', "strings and numbers together"),
+        ('[01], "a"', "strings and numbers together"),
+        ("<1>, [02]", "cells and bytes together"),
+        (r'"\xfc"', "a string that is not ASCII, or has a NUL"),
+        (r'"a\0b"', "a string that is not ASCII, or has a NUL"),
+        (f"[{'00' * 256}]", "256 values, and a package has 255"),
+        ("<", "column 1: < without its >"),
+    ],
+)
+def test_what_acpi_cannot_say(value: str, found: str) -> None:
+    spec = replace(DEMO, properties=(PropertySpec("p", value),))
+    with pytest.raises(UnsupportedError) as caught:
+        to_ssdt([place(spec, Q35)])
+    assert str(caught.value) == (
+        f"device demo: property p in ACPI: found {found}, needed strings, numbers or bytes; "
+        "tell the guest by a device tree (kvmbpf dt), or leave the property out"
+    )
+
+
+def test_a_package_is_full(tmp_path: Path) -> None:
+    spec = replace(DEMO, properties=(PropertySpec("p", f"[{'01' * 255}]"),))
+    text = disassemble(to_ssdt([place(spec, Q35)]), tmp_path)
+    assert '"p", Package (0xFF) { One, One,' in text
+    with pytest.raises(ValueError, match="256 elements do not fit into one AML package"):
+        aml.package(*[b"\0"] * 256)
+
+
+EVERYTHING = DeviceSpec(
+    name="everything",
+    compatible=("acme,everything", "acme,something"),
+    version=1,
+    regions=(
+        RegionSpec(0, Bus.MMIO, 0x1000, "r", "w"),
+        RegionSpec(1, Bus.PIO, 8, "r", "w"),
+        RegionSpec(2, Bus.PIO, 0x100, "r", "w"),
+        RegionSpec(3, Bus.MMIO, 1 << 33, "r", "w"),
+    ),
+    irqs=(IrqSpec(0), IrqSpec(1, Trigger.LEVEL)),
+    properties=(
+        PropertySpec("on", ""),
+        PropertySpec("clock-frequency", "<1843200>"),
+        PropertySpec("label", r'"a \"b\" \\ \t c"'),
+        PropertySpec("names", '"a", "b"'),
+        PropertySpec("mac", "[52 54 00 12 34 56]"),
+        PropertySpec("cells", "<0 1 0xff 0x100 0x10000 0xffffffff>"),
+    ),
+)
+
+
+def test_iasl_makes_the_same_table_of_its_own_text(tmp_path: Path) -> None:
+    """Disassembled and compiled again, not a byte differs but who compiled it."""
+    placed = Placed(EVERYTHING, (0xFEF00000, 0xD00, 0xE00, 1 << 40), (5, 300))
+    table = to_ssdt([placed, place(DEMO, Q35)])
+    disassemble(table, tmp_path)
+    done = subprocess.run(
+        ["iasl", "-p", "again", "table.dsl"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 Errors, 0 Warnings, 0 Remarks" in done.stdout
+    again = bytearray((tmp_path / "again.aml").read_bytes())
+    again[9] = table[9]  # checksum
+    again[28:36] = table[28:36]  # compiler
+    assert bytes(again) == table
 
 
 def test_largest_device_and_many_of_them(tmp_path: Path) -> None:
@@ -147,7 +242,7 @@ def test_largest_device_and_many_of_them(tmp_path: Path) -> None:
     assert text.count("Device (") == 256
     assert text.count("QWordMemory (") == 256 * 8
     assert text.count("Interrupt (") == 256 * 32
-    with pytest.raises(ValueError, match="257 devices, one table takes 256"):
+    with pytest.raises(PlacementError, match="257 devices, and one ACPI table takes 256"):
         to_ssdt([*placed, placed[0]])
 
 
