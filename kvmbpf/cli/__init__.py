@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "build": ("kvmbpf.cli.build", "build", "Compile the source of a device."),
     "inspect": ("kvmbpf.cli.inspect", "inspect", "Show what a device object says it is."),
     "check": ("kvmbpf.cli.check", "check", "Say what is wrong with device objects."),
+    "dt": ("kvmbpf.cli.dt", "dt_command", "Print devices as nodes of a device tree."),
+    "acpi": ("kvmbpf.cli.acpi", "acpi_command", "Print devices as an ACPI table."),
     "run": ("kvmbpf.cli.vm", "run_command", "Start QEMU with devices attached."),
     "attach": ("kvmbpf.cli.vm", "attach_command", "Attach a device to a running VM."),
     "update": ("kvmbpf.cli.vm", "update_command", "Replace a device's program in a running VM."),

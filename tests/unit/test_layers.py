@@ -51,7 +51,7 @@ UNPRIVILEGED = (
     *("spec", "elffile", "btffile", "btfext", "notes", "objfile", "objlayout", "objneeds"),
     *("objops", "check", "cli.check"),
     *("describe", "dts", "firmware", "placement", "testing", "scaffold"),
-    *("cli.build", "cli.inspect", "cli.new"),
+    *("cli.build", "cli.inspect", "cli.new", "cli.dt", "cli.acpi"),
 )
 PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")
 

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kvmbpf acpi``: devices as an ACPI table.
+
+Reads object files only: no privilege, no libbpf, no QEMU. The table's source
+text is what ACPICA's disassembler makes of it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import click
+
+from kvmbpf.cli.firmware import (
+    AT,
+    FILES,
+    GSI,
+    OUTPUT,
+    chosen_format,
+    emit,
+    machine_option,
+    place_all,
+)
+from kvmbpf.errors import UnsupportedError
+from kvmbpf.firmware import to_ssdt
+from kvmbpf.placement import PROFILES, Firmware
+
+_MACHINES = {
+    name: profile for name, profile in PROFILES.items() if profile.firmware is Firmware.ACPI
+}
+
+
+@click.command(name="acpi")
+@FILES
+@machine_option(_MACHINES)
+@AT
+@GSI
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice(["aml", "dsl"]),
+    help="Binary, or source text by way of iasl.  [default: by the suffix of OUT, else aml]",
+)
+@OUTPUT
+def acpi_command(
+    files: tuple[Path, ...],
+    machine: str | None,
+    places: tuple[int, ...],
+    gsis: tuple[int, ...],
+    wanted: str | None,
+    output: Path | None,
+) -> None:
+    """Print the ACPI table (SSDT) of the devices in FILE...
+
+    \b
+    A guest that is told of a device:
+      kvmbpf acpi --machine q35 -o ssdt.aml mydev.bpf.o
+      qemu-system-x86_64 -M q35 -acpitable file=ssdt.aml ...
+
+    \b
+    What the table says:
+      kvmbpf acpi --at 0xfef00000 --gsi 5 --format dsl mydev.bpf.o
+
+    `kvmbpf run` does the first by itself. A device is a PRP0001 there, so the
+    guest's driver is the one that a device tree would bind.
+    """  # noqa: D301 (\b is click's mark for text that is not to be wrapped)
+    placed = place_all(files, _MACHINES[machine] if machine else None, places, gsis)
+    table = to_ssdt(placed)
+    how = chosen_format(wanted, output, {".aml": "aml", ".dsl": "dsl"})
+    emit(table if how == "aml" else _source(table), output, "add -o FILE, or --format dsl")
+
+
+def _source(table: bytes) -> str:
+    """Return a table's source text.
+
+    :raise UnsupportedError: when there is no iasl, or it fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="kvmbpf-") as folder:
+        (Path(folder) / "ssdt.aml").write_bytes(table)
+        try:
+            subprocess.run(["iasl", "-d", "ssdt.aml"], cwd=folder, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UnsupportedError(
+                "iasl",
+                found="nothing" if isinstance(error, OSError) else "one that fails",
+                needed="ACPICA's disassembler for --format dsl",
+                mend="apt-get install acpica-tools",
+            ) from error
+        return (Path(folder) / "ssdt.dsl").read_text(encoding="ascii", errors="replace")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kvmbpf dt``: devices as nodes of a device tree.
+
+Reads object files only: no privilege, no libbpf, no QEMU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kvmbpf.cli.firmware import (
+    AT,
+    FILES,
+    GSI,
+    OUTPUT,
+    chosen_format,
+    emit,
+    machine_option,
+    place_all,
+    read_base,
+)
+from kvmbpf.firmware import Base, to_dtb, to_dts
+from kvmbpf.placement import PROFILES, Firmware, MachineProfile
+
+# QEMU's arm64 machine, whose tree is --base. Free in `info mtree` without
+# -device of a platform device: the platform bus, and its interrupts.
+# Source: base_memmap and a15irqmap in QEMU's hw/arm/virt.c.
+_VIRT = MachineProfile(
+    name="virt",
+    window_gpa=0x0C000000,
+    window_bytes=0x02000000,
+    window_port=0,
+    window_ports=0,
+    gsis=tuple(range(112, 112 + 64)),
+    firmware=Firmware.DEVICE_TREE,
+    firmware_irqs=True,
+)
+_MACHINES = {**PROFILES, _VIRT.name: _VIRT}
+
+
+@click.command(name="dt")
+@FILES
+@machine_option(_MACHINES)
+@AT
+@GSI
+@click.option(
+    "--base",
+    metavar="DTB",
+    type=click.Path(path_type=Path),
+    help="The tree to put the nodes into; without one they make a tree of their own.",
+)
+@click.option(
+    "--parent",
+    metavar="NODE",
+    help="The bus in it, by path or label.  [default: the one whose window it is, else /]",
+)
+@click.option(
+    "--interrupt-parent",
+    metavar="NODE",
+    help="The interrupt controller in it, by path or label.  [default: that of the parent]",
+)
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice(["dts", "dtb"]),
+    help="Text or binary.  [default: by the suffix of OUT, else dts]",
+)
+@OUTPUT
+def dt_command(
+    files: tuple[Path, ...],
+    machine: str | None,
+    places: tuple[int, ...],
+    gsis: tuple[int, ...],
+    base: Path | None,
+    parent: str | None,
+    interrupt_parent: str | None,
+    wanted: str | None,
+    output: Path | None,
+) -> None:
+    """Print the device-tree nodes of the devices in FILE...
+
+    \b
+    An arm64 guest's tree, with a device in it:
+      qemu-system-aarch64 -M virt,dumpdtb=virt.dtb -m 512
+      kvmbpf dt --machine virt --base virt.dtb -o guest.dtb mydev.bpf.o
+      qemu-system-aarch64 -M virt -m 512 -dtb guest.dtb ...
+
+    \b
+    A node to look at:
+      kvmbpf dt --at 0xfef00000 --gsi 5 mydev.bpf.o
+
+    Without --base the nodes have no interrupts: there is no controller that
+    they could name. For the arm64 machine virt, a gsi is the number of an SPI.
+    """  # noqa: D301 (\b is click's mark for text that is not to be wrapped)
+    if base is None and (parent or interrupt_parent):
+        raise click.UsageError("--parent and --interrupt-parent are nodes of --base")
+    profile = _MACHINES[machine] if machine else None
+    placed = place_all(files, profile, places, gsis)
+    tree = None
+    if base is not None:
+        tree = Base(read_base(base), str(base), parent, interrupt_parent)
+    how = chosen_format(wanted, output, {".dts": "dts", ".dtb": "dtb"})
+    content = to_dtb(placed, tree) if how == "dtb" else to_dts(placed, tree)
+    emit(content, output, "add -o FILE, or --format dts")
