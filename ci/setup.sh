@@ -10,7 +10,7 @@ set -eu
 PACKAGES=(
 	python3-venv python3-dev git make
 	clang llvm clang-format libbpf1 libbpf-dev bpftool gcc
-	qemu-system-x86 busybox-static device-tree-compiler acpica-tools
+	qemu-system-x86 qemu-system-arm busybox-static device-tree-compiler acpica-tools
 	linux-source-6.12 flex bison bc libelf-dev libssl-dev dwarves cpio kmod rsync
 	perl xz-utils zstd tar file shellcheck
 )
