@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Files without comments, and what documents carry instead.
 WITHOUT_SPDX = {".md", ".txt", ".toml", ".patch", ".fragment", ""}
-KERNEL_PARTS = ("guest_driver/kvmbpf_demo/",)
+KERNEL_PARTS = ("guest_driver/kvmbpf_demo/", "tests/lab/guest_module/")
 
 
 def tracked() -> list[Path]:
