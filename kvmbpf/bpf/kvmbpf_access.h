@@ -69,7 +69,8 @@ struct kvmbpf_access {
 enum kvmbpf_entry {
 	KVMBPF_BY_KERNEL,	/* KVM, for an access; handle is its access */
 	KVMBPF_BY_KERNEL_RESET,	/* KVM, for a reset; handle is its device */
-	KVMBPF_BY_CALL,		/* a VMM; handle is its struct kvmbpf_call */
+	KVMBPF_BY_CALL,		/* a VMM, for an access; handle is its struct kvmbpf_call */
+	KVMBPF_BY_CALL_RESET,	/* a VMM, for a reset; likewise */
 };
 
 /*

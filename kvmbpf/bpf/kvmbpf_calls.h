@@ -110,7 +110,7 @@ static __always_inline int kvmbpf_guest_read_by(struct kvmbpf_access *acc, __u64
 	struct kvm_bpf_device *dev;
 	int result;
 
-	if (acc->entry == KVMBPF_BY_CALL)
+	if (acc->entry != KVMBPF_BY_KERNEL && acc->entry != KVMBPF_BY_KERNEL_RESET)
 		return -EOPNOTSUPP;
 	if (!bytes)
 		return -EINVAL;
@@ -129,7 +129,7 @@ static __always_inline int kvmbpf_guest_write_by(struct kvmbpf_access *acc, __u6
 	struct kvm_bpf_device *dev;
 	int result;
 
-	if (acc->entry == KVMBPF_BY_CALL)
+	if (acc->entry != KVMBPF_BY_KERNEL && acc->entry != KVMBPF_BY_KERNEL_RESET)
 		return -EOPNOTSUPP;
 	if (!bytes)
 		return -EINVAL;

@@ -116,7 +116,7 @@ int kvmbpf_reset(__u64 *ctx);
 	SEC("syscall") int kvmbpf_call_reset(struct kvmbpf_call *call)		\
 	{									\
 		struct kvmbpf_access access =					\
-			kvmbpf_from_call(call, 1, KVMBPF_OF_DEVICE);		\
+			kvmbpf_from_call(call, KVMBPF_BY_CALL_RESET, 1, KVMBPF_OF_DEVICE); \
 		int result = kvmbpf_reset_body(&access);			\
 										\
 		call->result = result;						\
@@ -147,16 +147,20 @@ kvmbpf_from_kernel(struct kvm_bpf_access *from, __u32 sleeps, __u32 irqs, __u32 
 	return acc;
 }
 
-/* A call's program may always sleep: what that allows it cannot do anyway. */
+/*
+ * A call's program may always sleep, and cannot do what that allows; `sleeps` is
+ * the other kind's, so that both compile or neither does.
+ */
 static __always_inline struct kvmbpf_access
-kvmbpf_from_call(struct kvmbpf_call *from, __u32 sleeps, __u32 irqs, __u32 level_irqs)
+kvmbpf_from_call(struct kvmbpf_call *from, enum kvmbpf_entry entry, __u32 sleeps, __u32 irqs,
+		 __u32 level_irqs)
 {
 	struct kvmbpf_access acc = {
 		.offset = from->offset,
 		.len = from->len,
 		.region = from->region,
 		.vcpu = from->vcpu,
-		.entry = KVMBPF_BY_CALL,
+		.entry = entry,
 		.irqs = irqs,
 		.level_irqs = level_irqs,
 		.sleeps = sleeps,
@@ -185,7 +189,7 @@ kvmbpf_from_call(struct kvmbpf_call *from, __u32 sleeps, __u32 irqs, __u32 level
 	SEC("syscall") int kvmbpf_call_read(struct kvmbpf_call *call)		\
 	{									\
 		struct kvmbpf_access access =					\
-			kvmbpf_from_call(call, sleeps, KVMBPF_OF_DEVICE);	\
+			kvmbpf_from_call(call, KVMBPF_BY_CALL, sleeps, KVMBPF_OF_DEVICE); \
 		int result = kvmbpf_read_body(&access);				\
 										\
 		if (result == KVMBPF_ANSWERED)					\
@@ -210,7 +214,7 @@ kvmbpf_from_call(struct kvmbpf_call *from, __u32 sleeps, __u32 irqs, __u32 level
 	SEC("syscall") int kvmbpf_call_write(struct kvmbpf_call *call)		\
 	{									\
 		struct kvmbpf_access access =					\
-			kvmbpf_from_call(call, sleeps, KVMBPF_OF_DEVICE);	\
+			kvmbpf_from_call(call, KVMBPF_BY_CALL, sleeps, KVMBPF_OF_DEVICE); \
 		int result;							\
 										\
 		access.value = call->value;					\

@@ -237,7 +237,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 	static __always_inline void kvmbpf_body_##name(struct kvmbpf_later *later); \
 	static KVMBPF_UNUSED int						\
 	kvmbpf_ran_##name(void *map KVMBPF_UNUSED, int *key KVMBPF_UNUSED,	\
-			  void *value KVMBPF_UNUSED)			\
+			  void *value KVMBPF_UNUSED)				\
 	{									\
 		struct kvmbpf_kept_slot *slot = kvmbpf_slot(&kvmbpf_kept_##name); \
 		struct kvmbpf_later later = {					\
@@ -255,7 +255,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 	}									\
 	static KVMBPF_UNUSED int						\
 	kvmbpf_called_##name(void *map KVMBPF_UNUSED, int *key KVMBPF_UNUSED,	\
-			  void *value KVMBPF_UNUSED)			\
+			     void *value KVMBPF_UNUSED)				\
 	{									\
 		struct kvmbpf_later later = {					\
 			.entry = KVMBPF_BY_CALL, .sleeps = (may_sleep),		\
@@ -264,7 +264,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 		kvmbpf_body_##name(&later);					\
 		return 0;							\
 	}									\
-	static __always_inline KVMBPF_UNUSED int kvmbpf_keep_##name(struct kvmbpf_access *acc) \
+	KVMBPF_INTERNAL kvmbpf_keep_##name(struct kvmbpf_access *acc)		\
 	{									\
 		struct kvmbpf_kept_slot *slot = kvmbpf_slot(&kvmbpf_kept_##name); \
 										\
@@ -274,9 +274,16 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 		return 0;							\
 	}
 
+/* Not every device uses all of what a macro makes. */
+#define KVMBPF_INTERNAL static __always_inline KVMBPF_UNUSED int
+
+/* Whether the body is that of a reset, which starts what an access has started only. */
+#define KVMBPF_IS_RESET(acc)							\
+	((acc)->entry == KVMBPF_BY_KERNEL_RESET || (acc)->entry == KVMBPF_BY_CALL_RESET)
+
 /* A timer of an array is there from the first time on: -EBUSY is none. */
 #define KVMBPF_TIMER_START(name)						\
-	static __always_inline KVMBPF_UNUSED int kvmbpf_again_##name(struct kvmbpf_later *later KVMBPF_UNUSED, __u64 ns) \
+	KVMBPF_INTERNAL kvmbpf_again_##name(struct kvmbpf_later *later KVMBPF_UNUSED, __u64 ns)	\
 	{									\
 		struct kvmbpf_timer_slot *slot = kvmbpf_slot(&kvmbpf_timer_##name); \
 										\
@@ -284,15 +291,15 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 			return -ENODEV;						\
 		return bpf_timer_start(&slot->timer, ns, 0);			\
 	}									\
-	static __always_inline KVMBPF_UNUSED int kvmbpf_start_##name(struct kvmbpf_access *acc, __u64 ns) \
+	KVMBPF_INTERNAL kvmbpf_start_##name(struct kvmbpf_access *acc, __u64 ns) \
 	{									\
 		struct kvmbpf_timer_slot *slot = kvmbpf_slot(&kvmbpf_timer_##name); \
 		int result;							\
 										\
+		if (KVMBPF_IS_RESET(acc))					\
+			return kvmbpf_again_##name((void *)0, ns);		\
 		if (!slot)							\
 			return -ENOENT;						\
-		if (acc->entry == KVMBPF_BY_KERNEL_RESET)			\
-			return kvmbpf_again_##name((void *)0, ns);		\
 		if (acc->entry == KVMBPF_BY_KERNEL && kvmbpf_keep_##name(acc))	\
 			return -ENOENT;						\
 		result = bpf_timer_init(&slot->timer, &kvmbpf_timer_##name,	\
@@ -308,7 +315,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 		slot->started = 1;						\
 		return bpf_timer_start(&slot->timer, ns, 0);			\
 	}									\
-	static __always_inline KVMBPF_UNUSED int kvmbpf_cancel_##name(void)			\
+	KVMBPF_INTERNAL kvmbpf_cancel_##name(void)				\
 	{									\
 		struct kvmbpf_timer_slot *slot = kvmbpf_slot(&kvmbpf_timer_##name); \
 										\
@@ -316,7 +323,7 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 	}
 
 #define KVMBPF_WORK_START(name)							\
-	static __always_inline KVMBPF_UNUSED int kvmbpf_again_##name(struct kvmbpf_later *later KVMBPF_UNUSED) \
+	KVMBPF_INTERNAL kvmbpf_again_##name(struct kvmbpf_later *later KVMBPF_UNUSED) \
 	{									\
 		struct kvmbpf_work_slot *slot = kvmbpf_slot(&kvmbpf_work_##name); \
 										\
@@ -326,17 +333,17 @@ static __always_inline void kvmbpf_keep(struct kvmbpf_kept_slot *slot, struct kv
 			return -ENODEV;						\
 		return bpf_wq_start(&slot->work, 0);				\
 	}									\
-	static __always_inline KVMBPF_UNUSED int kvmbpf_start_##name(struct kvmbpf_access *acc) \
+	KVMBPF_INTERNAL kvmbpf_start_##name(struct kvmbpf_access *acc)		\
 	{									\
 		struct kvmbpf_work_slot *slot = kvmbpf_slot(&kvmbpf_work_##name); \
 		int result;							\
 										\
+		if (KVMBPF_IS_RESET(acc))					\
+			return kvmbpf_again_##name((void *)0);			\
 		if (!KVMBPF_HAS(bpf_wq_start))					\
 			return -EOPNOTSUPP;					\
 		if (!slot)							\
 			return -ENOENT;						\
-		if (acc->entry == KVMBPF_BY_KERNEL_RESET)			\
-			return kvmbpf_again_##name((void *)0);			\
 		if (acc->entry == KVMBPF_BY_KERNEL && kvmbpf_keep_##name(acc))	\
 			return -ENOENT;						\
 		result = bpf_wq_init(&slot->work, &kvmbpf_work_##name, 0);	\

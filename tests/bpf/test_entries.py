@@ -309,6 +309,11 @@ def test_reset_runs(able: Path) -> None:
         done = loaded.program(CALL_RESET).call(kvmbpf_call())
         assert (done.result, done.irqs) == (0, 1)
         assert loaded.globals["resets"] == 1
+        assert loaded.globals["reset_timer_result"] == -errno.ENODEV, "no access has started it"
+        assert operate(loaded, TIMER, 3600 * 10**9) == 0
+        assert loaded.program(CALL_RESET).call(kvmbpf_call()).result == 0
+        assert loaded.globals["reset_timer_result"] == 0
+        wait_for(lambda: loaded.globals["ticks"] == 1)
         loaded.globals["reset_result"] = -errno.EIO
         assert loaded.program(CALL_RESET).call(kvmbpf_call()).result == -errno.EIO
 

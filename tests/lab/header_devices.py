@@ -6,6 +6,7 @@ Both make the same steps and tell what became of them in the same words.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import FREE_PORT
 from kvmbpf.kvm import KvmDevice
 from kvmbpf.libbpf import BpfLink, BpfObject
+from kvmbpf.libbpf.globals import Globals
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus, DeviceSpec
 from kvmbpf.uapi.kvmbpf import CALL_READ, CALL_WRITE, KVMBPF_DECLINE, kvmbpf_call
+from tests.lab.pace import PACE
 from tests.lab.step_guest import Outcome, Step, StepGuest
 
 GPA = 0xFEF00000
@@ -39,6 +42,7 @@ class Attached:
     guest: StepGuest
     device: KvmDevice
     loaded: BpfObject
+    globals: Globals
     link: BpfLink
 
     def step(self, step: Step) -> Outcome:
@@ -55,9 +59,25 @@ class Attached:
 
     def get(self, name: str) -> int:
         """Return one of the program's variables."""
-        value = self.loaded.globals[name]
+        value = self.globals[name]
         assert isinstance(value, int)
         return value
+
+
+@contextmanager
+def _no_longer_than(seconds: int) -> Iterator[None]:
+    """Fail a test whose guest hangs: it would take the lab with it."""
+
+    def fail(signum: int, frame: object) -> None:
+        raise AssertionError(f"a guest took {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
@@ -67,22 +87,25 @@ def attached(path: Path) -> Iterator[Attached]:
     bases = tuple(GPA if region.bus is Bus.MMIO else FREE_PORT for region in spec.regions)
     placed = Placed(spec, bases, (EDGE, LEVEL)[: len(spec.irqs)])
     with (
+        _no_longer_than(180 * PACE),
         StepGuest(GPA, vmm_answer) as guest,
         kernel.open_object(path) as loaded,
         kernel.create_device(guest.vm, placed) as device,
     ):
         loaded.load()
         with kernel.attach(device, spec, loaded) as link:
-            yield Attached(guest, device, loaded, link)
+            yield Attached(guest, device, loaded, loaded.globals, link)
 
 
 class Called:
     """The same device, called: what a VMM on a stock kernel does with its exits."""
 
     def __init__(self, loaded: BpfObject, spec: DeviceSpec) -> None:
-        self.loaded = loaded
+        self.globals = loaded.globals
+        self._programs = loaded.program(CALL_READ), loaded.program(CALL_WRITE)
         self._spec = spec
         self._edge = self._high = False
+        self.last_result = 0
 
     def step(self, step: Step) -> Outcome:
         """Make a step, part by part where it crosses a page."""
@@ -106,7 +129,8 @@ class Called:
             return None
         value = int.from_bytes(part or b"", "little")
         call = kvmbpf_call(region=region.index, len=length, offset=offset, value=value)
-        done = self.loaded.program(CALL_READ if part is None else CALL_WRITE).call(call)
+        done = self._programs[part is not None].call(call)
+        self.last_result = done.result
         self._edge |= bool(done.irqs & 1)
         if done.irqs & 2:
             self._high = bool(done.levels & 2)

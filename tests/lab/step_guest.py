@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A bare-metal guest that makes one access of any width at a time.
 
-Its page of memory holds a few instructions that are written anew for each
-access: load the value, access, store the value, tell the VMM by a write to a
-port, start over. So a step is one KVM_RUN, but for what the access itself brings
-out to user space.
+Its page of memory begins with a few instructions that are written anew for each
+access: load the value, access, store the value. What follows stays where it is:
+tell the VMM by a write to a port, start over. So a step is one KVM_RUN, but for
+what the access itself brings out to user space.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from kvmbpf.kvm import Kvm, Vm
 from kvmbpf.uapi import kvm as uapi
 
 _VALUE = 0x800  # where the guest keeps the value, in its memory
+_END = 0x40  # where a step ends: out 0x80, al; jmp 0
+_END_CODE = bytes.fromhex("e6 80 eb bc")
 _KVM_SET_IRQCHIP = 2 << 30 | ctypes.sizeof(uapi.kvm_irqchip) << 16 | 0xAE63
 
 # How the access itself is encoded, in 16-bit code: [bx] is the target, dx the port.
@@ -65,7 +67,7 @@ class Step:
         return self.value is not None
 
     def code(self) -> bytes:
-        """Return the instructions of a step, up to the jump back."""
+        """Return the instructions of a step, up to the jump to its end."""
         moves = _PORTS if self.pio else _MOVES
         if self.width == 8:
             load, store = "2e 0f 6f 06 00 08", "2e 0f 7f 06 00 08"  # movq mm0, cs:[0x800]
@@ -73,8 +75,8 @@ class Step:
             load, store = "66 2e a1 00 08", "66 2e a3 00 08"  # mov eax, cs:[0x800]
         code = b"\xbb" + self.offset.to_bytes(2, "little")  # mov bx, offset
         code += b"\xba" + (FREE_PORT + self.offset).to_bytes(2, "little")  # mov dx, port
-        code += bytes.fromhex(f"{load} {moves[self.is_write, self.width]} {store} e6 80 e9")
-        return code + (-len(code) - 2).to_bytes(2, "little", signed=True)
+        code += bytes.fromhex(f"{load} {moves[self.is_write, self.width]} {store}")
+        return code + bytes((0xEB, _END - len(code) - 2))  # jmp
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class StepGuest(Closing):
         self._pinned = (ctypes.c_char * mmap.PAGESIZE).from_buffer(self.memory)
         self.vm.set_memory(0, 0, ctypes.addressof(self._pinned), mmap.PAGESIZE)
         self.vcpu = self.vm.create_vcpu(0, mmap_bytes)
+        self.memory[_END : _END + len(_END_CODE)] = _END_CODE
         self.vcpu.start_at(0, data_base=target)
 
     def step(self, step: Step) -> Outcome:
