@@ -239,6 +239,8 @@ class BpfMap(Closing):
 
     def transfer_size(self) -> int:
         """Return the bytes of what `lookup` gives: of a per-CPU map all CPUs' values."""
+        if self.spec.type == uapi.BPF_MAP_TYPE_STRUCT_OPS:
+            return int(map_info(self.fd).value_size)  # an object has its own, shorter struct
         if not self.per_cpu:
             return self.spec.value_size
         cpus: int = libbpf().libbpf_num_possible_cpus()

@@ -133,6 +133,8 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
     #
     # maps by descriptor
+    # int bpf_map_get_fd_by_id(__u32 id);
+    "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
     # int bpf_map_lookup_elem(int fd, const void *key, void *value);
     "bpf_map_lookup_elem": (c_int, (c_int, c_char_p, c_void_p)),
     # int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
@@ -152,6 +154,12 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ring_buffer__epoll_fd": (c_int, (c_void_p,)),
     # void ring_buffer__free(struct ring_buffer *rb);
     "ring_buffer__free": (None, (c_void_p,)),
+    #
+    # programs by descriptor
+    # int bpf_prog_get_fd_by_id(__u32 id);
+    "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    # int bpf_enable_stats(enum bpf_stats_type type);
+    "bpf_enable_stats": (c_int, (c_int,)),
     #
     # links by descriptor
     # int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type attach_type,

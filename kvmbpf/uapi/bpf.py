@@ -66,6 +66,9 @@ BPF_STRUCT_OPS: Final = 44
 # enum bpf_link_type
 BPF_LINK_TYPE_STRUCT_OPS: Final = 9
 
+# enum bpf_stats_type
+BPF_STATS_RUN_TIME: Final = 0
+
 # flags of BPF_LINK_UPDATE, BPF_MAP_CREATE
 BPF_F_REPLACE: Final = 1 << 2
 BPF_F_RDONLY: Final = 1 << 3
@@ -74,6 +77,7 @@ BPF_F_RDONLY_PROG: Final = 1 << 7
 BPF_F_LINK: Final = 1 << 13
 
 BPF_OBJ_NAME_LEN: Final = 16
+BPF_TAG_SIZE: Final = 8
 
 # BTF_KIND_*
 BTF_KIND_VOID: Final = 0
@@ -122,6 +126,49 @@ class bpf_map_info(ctypes.Structure):
         ("btf_value_type_id", ctypes.c_uint32),
         ("btf_vmlinux_id", ctypes.c_uint32),
         ("map_extra", ctypes.c_uint64),
+    )
+
+
+class bpf_prog_info(ctypes.Structure):
+    """``struct bpf_prog_info``, up to its counters."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("tag", ctypes.c_uint8 * BPF_TAG_SIZE),
+        ("jited_prog_len", ctypes.c_uint32),
+        ("xlated_prog_len", ctypes.c_uint32),
+        ("jited_prog_insns", ctypes.c_uint64),
+        ("xlated_prog_insns", ctypes.c_uint64),
+        ("load_time", ctypes.c_uint64),  # ns since boot, CLOCK_BOOTTIME
+        ("created_by_uid", ctypes.c_uint32),
+        ("nr_map_ids", ctypes.c_uint32),
+        ("map_ids", ctypes.c_uint64),
+        ("name", ctypes.c_char * BPF_OBJ_NAME_LEN),
+        ("ifindex", ctypes.c_uint32),
+        ("gpl_compatible", ctypes.c_uint32),  # bit 0
+        ("netns_dev", ctypes.c_uint64),
+        ("netns_ino", ctypes.c_uint64),
+        ("nr_jited_ksyms", ctypes.c_uint32),
+        ("nr_jited_func_lens", ctypes.c_uint32),
+        ("jited_ksyms", ctypes.c_uint64),
+        ("jited_func_lens", ctypes.c_uint64),
+        ("btf_id", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("func_info", ctypes.c_uint64),
+        ("nr_func_info", ctypes.c_uint32),
+        ("nr_line_info", ctypes.c_uint32),
+        ("line_info", ctypes.c_uint64),
+        ("jited_line_info", ctypes.c_uint64),
+        ("nr_jited_line_info", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("jited_line_info_rec_size", ctypes.c_uint32),
+        ("nr_prog_tags", ctypes.c_uint32),
+        ("prog_tags", ctypes.c_uint64),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_cnt", ctypes.c_uint64),
+        ("recursion_misses", ctypes.c_uint64),
+        ("verified_insns", ctypes.c_uint32),
     )
 
 
