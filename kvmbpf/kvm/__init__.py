@@ -6,9 +6,9 @@ object owns its descriptor and closes it as a context manager.
 """
 
 from kvmbpf.kvm.device import KvmDevice
-from kvmbpf.kvm.process import borrow_vm
+from kvmbpf.kvm.process import borrow_vm, open_bpf_device
 from kvmbpf.kvm.system import Kvm
 from kvmbpf.kvm.vcpu import Vcpu
 from kvmbpf.kvm.vm import Vm
 
-__all__ = ["Kvm", "KvmDevice", "Vcpu", "Vm", "borrow_vm"]
+__all__ = ["Kvm", "KvmDevice", "Vcpu", "Vm", "borrow_vm", "open_bpf_device"]
