@@ -20,6 +20,8 @@ from kvmbpf.uapi import kvm as uapi
 from kvmbpf.uapi.kvmbpf import KERNEL_RESET
 
 NAME = "kernel"
+# Why it is this one, for whoever asks.
+REASON = "this host's KVM has devices of type KVM_DEV_TYPE_BPF"
 # The variable that KVMBPF_DEVICE() declares in section .struct_ops.link.
 OPS_MAP = "kvmbpf_ops"
 

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``kvmbpf run | attach | update | detach | list``: devices in VMs."""
+"""``kvmbpf run | attach``: give a VM a device."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from kvmbpf.cli.options import NAME, OBJECT
 from kvmbpf.errors import VmmError
-from kvmbpf.libbpf import plain
-from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
-from kvmbpf.manager.devices import DeviceStatus
-from kvmbpf.manager.record import DeviceRecord, RegionRecord
+from kvmbpf.manager import Store, attach, list_devices
+from kvmbpf.manager.record import DeviceRecord
 from kvmbpf.manager.store import check_name
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import PROFILES, MachineProfile, Placed, find_profile, place
@@ -41,8 +38,6 @@ class Address(click.ParamType[int]):
         return number
 
 
-OBJECT = click.argument("path", metavar="OBJECT", type=click.Path(path_type=Path))
-NAME = click.option("--vm", metavar="NAME", help="The VM's name.")
 GPA = click.option(
     "--gpa",
     "gpas",
@@ -99,75 +94,6 @@ def attach_command(
     record = attach(store, path, placed, pid=vmm, vm=name)
     click.echo(f"attached to VM {record.vm} (pid {record.pid}): {_describe(record)}")
     click.echo(f"backend {record.backend}: KVM answers its accesses from now on")
-
-
-@click.command(name="update")
-@OBJECT
-@NAME
-def update_command(path: Path, vm: str | None) -> None:
-    """Replace a device's program by that of OBJECT while the guest runs."""
-    record, carried = update(Store(), path, vm=vm)
-    click.echo(f"updated {record.device} of VM {record.vm} to {path}")
-    click.echo(f"state kept: {', '.join(carried.carried) or 'none'}")
-    if carried.new:
-        click.echo(f"state new: {', '.join(carried.new)}")
-    if carried.dropped:
-        click.echo(f"state dropped: {', '.join(carried.dropped)}")
-
-
-@click.command(name="detach")
-@click.argument("device")
-@NAME
-def detach_command(device: str, vm: str | None) -> None:
-    """Take DEVICE away: its accesses go to the VMM again."""
-    record = detach(Store(), device, vm=vm)
-    click.echo(f"detached {record.device} from VM {record.vm} (pid {record.pid})")
-
-
-@click.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with each device's state.")
-def list_command(as_json: bool) -> None:
-    """List attached devices."""
-    store = Store()
-    found = list_devices(store)
-    if as_json:
-        click.echo(json.dumps([_as_json(store, status) for status in found], indent=1))
-        return
-    if not found:
-        click.echo("no devices attached")
-        return
-    rows = [("VM", "PID", "DEVICE", "REGIONS", "IRQS", "OBJECT")]
-    for status in found:
-        record = status.record
-        rows.append(
-            (
-                record.vm,
-                str(record.pid),
-                record.device,
-                ",".join(map(_range, record.regions)),
-                ",".join(str(i.gsi) for i in record.irqs) or "-",
-                Path(status.version.path).name if status.version else "unknown",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
-
-
-def _range(region: RegionRecord) -> str:
-    return f"{'io:' if region.on_ports else ''}{region.gpa:#x}+{region.size:#x}"
-
-
-def _as_json(store: Store, status: DeviceStatus) -> dict[str, object]:
-    record = status.record
-    state = device_state(store, record.vm, record.device)
-    return {
-        **record.to_json(),
-        "attached": status.attached,
-        "object": dataclasses.asdict(status.version) if status.version else None,
-        "state": {name: plain(value) for name, value in state.items()},
-    }
 
 
 def _the_vmm(pid: int | None, qmp: Path | None) -> int:

@@ -6,16 +6,33 @@ bpffs, so every function here works in a process of its own and may be followed
 by another one in another process.
 """
 
-from kvmbpf.manager.devices import attach, detach, device_state, list_devices, update
-from kvmbpf.manager.record import DeviceRecord
+from kvmbpf.manager.devices import (
+    Detached,
+    DeviceStatus,
+    Update,
+    attach,
+    detach,
+    find_device,
+    list_devices,
+    update,
+    without_record,
+)
+from kvmbpf.manager.record import DeviceRecord, Limits
+from kvmbpf.manager.state import device_state
 from kvmbpf.manager.store import Store
 
 __all__ = [
+    "Detached",
     "DeviceRecord",
+    "DeviceStatus",
+    "Limits",
     "Store",
+    "Update",
     "attach",
     "detach",
     "device_state",
+    "find_device",
     "list_devices",
     "update",
+    "without_record",
 ]

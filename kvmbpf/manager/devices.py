@@ -12,22 +12,27 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import os
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.backends import kernel
 from kvmbpf.errors import BadFileError, LayoutError, StateError
-from kvmbpf.kvm import borrow_vm
-from kvmbpf.libbpf import BpfLink, BpfObject, Carried, Value, carry_over, state_name
-from kvmbpf.manager.record import DeviceRecord, IrqRecord, ObjectVersion, RegionRecord
-from kvmbpf.manager.store import DevicePins, Store
+from kvmbpf.kvm import KvmDevice, borrow_vm
+from kvmbpf.libbpf import BpfLink, BpfMap, BpfObject, Carried, carry_over, state_name
+from kvmbpf.libbpf.map import ObjectMap
+from kvmbpf.manager.record import DeviceRecord, IrqRecord, Limits, ObjectVersion, RegionRecord
+from kvmbpf.manager.store import DevicePins, Store, state_of
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
+from kvmbpf.rights import require
+from kvmbpf.spec import DeviceSpec
+from kvmbpf.uapi import kvm as uapi
 
-State = dict[str, Value]
 
-
-class _NotAttachedError(StateError):
+class NotAttachedError(StateError):
     """There is a record of a device, and no link."""
 
 
@@ -38,46 +43,92 @@ class DeviceStatus:
     :param record: where it is, and since when it says so.
     :param version: the object that answers; None if an unknown one does.
     :param attached: whether it is attached: False when the VM has gone.
+    :param link_id: the kernel's id of its link (C ``__u32``).
+    :param map_id: of the struct_ops map that answers (C ``__u32``), 0 when none does.
     """
 
     record: DeviceRecord
     version: ObjectVersion | None
     attached: bool
+    link_id: int
+    map_id: int
 
 
-def attach(store: Store, path: Path, placed: Placed, *, pid: int, vm: str) -> DeviceRecord:
+@dataclass(frozen=True)
+class Detached:
+    """A device that was taken away.
+
+    :param pid: of the VMM, or None where it was not known.
+    """
+
+    vm: str
+    device: str
+    pid: int | None
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update has done, or would do.
+
+    :param record: the device as it is now.
+    :param version: the new object; its map_id is 0 when nothing was changed.
+    :param carried: what becomes of the state.
+    :param applied: False when it was only tried.
+    """
+
+    record: DeviceRecord
+    version: ObjectVersion
+    carried: Carried
+    applied: bool
+
+
+def attach(
+    store: Store,
+    path: Path,
+    placed: Placed,
+    *,
+    pid: int,
+    vm: str,
+    vm_fd: int | None = None,
+    limits: Limits | None = None,
+) -> DeviceRecord:
     """Attach a device to a running VM.
 
     :param path: the object file.
     :param placed: its device, and its place in the guest.
     :param pid: of the VMM.
     :param vm: a name for the VM.
+    :param vm_fd: which of the VMM's descriptors (C ``int``), where it has several VMs.
+    :param limits: what its programs may cost; None for no limits.
     :raise StateError: when the VM has a device of that name, or another
         manager is changing it.
     :raise VerifierError: when the kernel refuses the programs.
     :raise KernelCallError: EEXIST when the device's place is taken.
     """
     spec = placed.spec
+    limits = limits or Limits()
     with store.lock(vm), contextlib.ExitStack() as stack:
         store.sweep(vm)
-        for other in store.devices(vm):
-            if other == spec.name:
-                raise StateError(
-                    f"VM {vm} has a device {spec.name} already: update it, or detach it first"
-                )
-            if (owner := store.read(vm, other).pid) != pid:
-                raise StateError(f"VM {vm} is process {owner}, not {pid}: choose another name")
-
-        borrowed = stack.enter_context(borrow_vm(pid))
+        _check_is_new(store, vm, spec.name, pid)
+        borrowed = stack.enter_context(borrow_vm(pid, vm_fd))
         loaded = stack.enter_context(kernel.open_object(path))
         device = stack.enter_context(kernel.create_device(borrowed, placed))
+        _set_limits(device, limits)
         loaded.load()
 
-        record = _record(placed, vm=vm, pid=pid, version=_version(path, loaded))
         pins = store.pins(vm, spec.name)
+        names = {state: state for state in _state_maps(loaded)}
+        record = _record(
+            placed,
+            vm=vm,
+            pid=pid,
+            version=_version(path, loaded, names),
+            limits=limits,
+            device_id=int(device.info().id),
+        )
         try:
             pins.make()
-            _pin_state(pins, loaded)
+            _pin_state(pins, loaded, names)
             store.write(record)
             with kernel.attach(device, spec, loaded) as link:
                 link.pin(pins.link)
@@ -87,11 +138,12 @@ def attach(store: Store, path: Path, placed: Placed, *, pid: int, vm: str) -> De
         return record
 
 
-def update(store: Store, path: Path, *, vm: str | None = None) -> tuple[DeviceRecord, Carried]:
+def update(store: Store, path: Path, *, vm: str | None = None, dry_run: bool = False) -> Update:
     """Replace the programs of an attached device; its state is kept.
 
     :param path: the new object file; its device's name says which device.
     :param vm: the VM's name; None where the device's is unique.
+    :param dry_run: load and compare all, but change nothing.
     :return: the device as it is now, and what became of its state.
     :raise StateError: when no such device is attached, or the new object is
         of another device.
@@ -102,43 +154,47 @@ def update(store: Store, path: Path, *, vm: str | None = None) -> tuple[DeviceRe
     store.sweep_all()
     vm = store.find(spec.name, vm)
     with store.lock(vm), contextlib.ExitStack() as stack:
+        store.sweep(vm)
         pins = store.pins(vm, spec.name)
-        link = stack.enter_context(_open_link(pins))
+        link = stack.enter_context(open_link(pins))
         record = store.read(vm, spec.name)
-        _check_same_device(record, path)
+        _check_same_device(record, spec, path)
+        require("kvmbpf update", "CAP_SYS_ADMIN")  # to compare the types of the state
         loaded = stack.enter_context(kernel.open_object(path))
-        carried = carry_over(loaded, pins.open_maps(stack))
+        carried = _carry_over(loaded, pins.open_maps(stack), verify=dry_run)
         loaded.load()
+        names = _names_after(pins, loaded, carried)
+        version = _version(path, loaded, names)
+        if dry_run:
+            version = dataclasses.replace(version, map_id=0)
+            return Update(record, version, carried, applied=False)
+
         ops = kernel.prepare_replacement(spec, loaded)
-
-        version = _version(path, loaded)
-        now = record.attached(link.info().map_id)
-        store.write(dataclasses.replace(record, versions=(*filter(None, [now]), version)))
-        for name in carried.new:
-            pins.unpin_map(name)  # of an update that died before its switch
-        _pin_state(pins, loaded, only=carried.new)
+        # From here on whoever comes next finishes it, one way or the other.
+        store.write(dataclasses.replace(record, versions=(*record.versions, version)))
+        _pin_state(pins, loaded, {state: names[state] for state in carried.new if state in names})
         link.update(ops.map)
-
-        for name in carried.dropped:
-            pins.unpin_map(name)
-        record = dataclasses.replace(record, versions=(version,))
-        store.write(record)
-        return record, carried
+        store.sweep(vm)
+        return Update(store.read(vm, spec.name), version, carried, applied=True)
 
 
-def detach(store: Store, device: str, *, vm: str | None = None) -> DeviceRecord:
+def detach(store: Store, device: str, *, vm: str | None = None) -> Detached:
     """Take a device away: the guest's next access goes to the VMM.
+
+    Works also where the device's record is lost, or another kvmbpf's.
 
     :raise StateError: when no such device is attached.
     """
     store.sweep_all()
     vm = store.find(device, vm)
     with store.lock(vm):
-        with _open_link(store.pins(vm, device)) as link:
-            record = store.read(vm, device)
+        with open_link(store.pins(vm, device)) as link:
+            pid = None
+            with contextlib.suppress(BadFileError):
+                pid = store.read(vm, device).pid
             link.detach()
         store.forget(vm, device)
-        return record
+        return Detached(vm, device, pid)
 
 
 def list_devices(store: Store) -> list[DeviceStatus]:
@@ -148,46 +204,77 @@ def list_devices(store: Store) -> list[DeviceStatus]:
     for vm in store.vms():
         for device in store.devices(vm):
             # Another process may be attaching or detaching it at this moment.
-            with contextlib.suppress(BadFileError, _NotAttachedError):
-                found.append(_status(store, vm, device))
+            with contextlib.suppress(BadFileError, NotAttachedError):
+                found.append(status(store, vm, device))
     return found
 
 
-def device_state(store: Store, vm: str, device: str) -> State:
-    """Read an attached device's global variables, by name.
+def without_record(store: Store) -> list[tuple[str, str, str]]:
+    """Return the devices that are attached and that nobody knows the place of.
+
+    :return: VM, device, and what is wrong with its record.
+    """
+    found = []
+    for vm in store.vms():
+        for device in store.devices(vm):
+            try:
+                status(store, vm, device)
+            except NotAttachedError:
+                continue
+            except BadFileError as error:
+                found.append((vm, device, str(error)))
+    return found
+
+
+def find_device(store: Store, device: str, vm: str | None = None) -> DeviceStatus:
+    """Return an attached device, after sweeping what is left of others.
+
+    :param vm: the VM's name; None where the device's is unique.
+    :raise StateError: when it is not attached, or in several VMs.
+    """
+    store.sweep_all()
+    return status(store, store.find(device, vm), device)
+
+
+def status(store: Store, vm: str, device: str) -> DeviceStatus:
+    """Return a device as it is now, without sweeping.
+
+    :raise StateError: when it is not attached.
+    :raise BadFileError: when its record is missing, or is none.
+    """
+    with open_link(store.pins(vm, device)) as link:
+        info = link.info()
+    record = store.read(vm, device)
+    return DeviceStatus(
+        record, record.attached(info.map_id), not info.defunct, info.id, info.map_id
+    )
+
+
+def open_link(pins: DevicePins) -> BpfLink:
+    """Open an attached device's link; the caller closes it.
 
     :raise StateError: when it is not attached.
     """
-    pins = store.pins(vm, device)
-    if not pins.maps.is_dir():
-        raise StateError(f"no device {device} is attached to VM {vm}")
-    state: State = {}
-    with contextlib.ExitStack() as stack:
-        for found in pins.open_maps(stack).values():
-            if found.section is not None:
-                state.update(found.globals.as_dict())
-    return state
-
-
-def _status(store: Store, vm: str, device: str) -> DeviceStatus:
-    with _open_link(store.pins(vm, device)) as link:
-        info = link.info()
-    record = store.read(vm, device)
-    return DeviceStatus(record, record.attached(info.map_id), not info.defunct)
-
-
-def _open_link(pins: DevicePins) -> BpfLink:
     link = pins.open_link()
     if link is None:
         directory = pins.directory
-        raise _NotAttachedError(
+        raise NotAttachedError(
             f"device {directory.name} of VM {directory.parent.name} is not attached any more"
         )
     return link
 
 
-def _check_same_device(record: DeviceRecord, path: Path) -> None:
-    spec = read_device(path)
+def _check_is_new(store: Store, vm: str, device: str, pid: int) -> None:
+    for other in store.devices(vm):
+        if other == device:
+            raise StateError(
+                f"VM {vm} has a device {device} already: update it, or detach it first"
+            )
+        if (owner := store.read(vm, other).pid) != pid:
+            raise StateError(f"VM {vm} is process {owner}, not {pid}: choose another name")
+
+
+def _check_same_device(record: DeviceRecord, spec: DeviceSpec, path: Path) -> None:
     difference = record.difference(spec)
     if difference is not None:
         raise StateError(f"{path}: not a version of the attached device: {difference}")
@@ -198,7 +285,45 @@ def _check_same_device(record: DeviceRecord, path: Path) -> None:
         )
 
 
-def _record(placed: Placed, *, vm: str, pid: int, version: ObjectVersion) -> DeviceRecord:
+def _carry_over(loaded: BpfObject, old: Mapping[str, BpfMap], *, verify: bool) -> Carried:
+    """Carry the state over to an object that is to be loaded.
+
+    :param verify: have the object loaded also where its state cannot be carried
+        over, so that the verifier's refusal is told first.
+    """
+    try:
+        return carry_over(loaded, old)
+    except LayoutError:
+        if verify:
+            loaded.load()
+        raise
+
+
+def _names_after(pins: DevicePins, loaded: BpfObject, carried: Carried) -> dict[str, str]:
+    """Return the pins' names of a new object's state, by state; swept before."""
+    present = {state_of(name): name for name in pins.map_names()}
+    return {
+        state: present[state] if state in carried.carried else pins.free_name(state)
+        for state in _state_maps(loaded)
+    }
+
+
+def _set_limits(device: KvmDevice, limits: Limits) -> None:
+    if limits == Limits():
+        return  # none is what a device begins with, also where the series has no limits
+    faults = uapi.KVM_BPF_NO_LIMIT if limits.max_faults is None else limits.max_faults
+    device.set_limits(max_faults=faults, max_run_ns=limits.max_run_ns or 0)
+
+
+def _record(
+    placed: Placed,
+    *,
+    vm: str,
+    pid: int,
+    version: ObjectVersion,
+    limits: Limits,
+    device_id: int,
+) -> DeviceRecord:
     spec = placed.spec
     return DeviceRecord(
         vm=vm,
@@ -216,16 +341,38 @@ def _record(placed: Placed, *, vm: str, pid: int, version: ObjectVersion) -> Dev
             for irq, gsi in zip(spec.irqs, placed.irqs, strict=True)
         ),
         versions=(version,),
+        limits=limits,
+        attached_s=version.loaded_s,
+        device_id=device_id,
+        manager=os.getpid(),
+        reason=kernel.REASON,
+        concurrent=spec.concurrent,
     )
 
 
-def _version(path: Path, loaded: BpfObject) -> ObjectVersion:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return ObjectVersion(loaded.map(kernel.OPS_MAP).id, str(path.resolve()), digest)
+def _version(path: Path, loaded: BpfObject, names: Mapping[str, str]) -> ObjectVersion:
+    """Describe what was just loaded, by a path that any later process can follow."""
+    return ObjectVersion(
+        map_id=loaded.map(kernel.OPS_MAP).id,
+        path=str(path.resolve()),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        maps=tuple(sorted(names.values())),
+        loaded_s=round(time.time(), 3),
+    )
 
 
-def _pin_state(pins: DevicePins, loaded: BpfObject, only: tuple[str, ...] | None = None) -> None:
-    for name, found in loaded.maps.items():
-        state = state_name(name, found)
-        if state is not None and (only is None or state in only):
-            pins.pin_map(state, found)
+def _state_maps(loaded: BpfObject) -> dict[str, ObjectMap]:
+    """Return the maps that hold state, by the state's name."""
+    names = {name: state_name(name, found) for name, found in loaded.maps.items()}
+    return {
+        state: loaded.maps[name]
+        for name, state in names.items()
+        if state is not None and loaded.maps[name].loaded
+    }
+
+
+def _pin_state(pins: DevicePins, loaded: BpfObject, names: Mapping[str, str]) -> None:
+    """Pin state; `names` says which, and each one's pin's name."""
+    maps = _state_maps(loaded)
+    for state, name in names.items():
+        pins.pin_map(name, maps[state])

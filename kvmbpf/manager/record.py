@@ -21,7 +21,7 @@ from kvmbpf.errors import BadFileError
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
 
-# 2: compatible is a list
+# 2: compatible is a list; limits, times, device_id, manager, and each version's maps
 SCHEMA = 2
 
 
@@ -32,11 +32,15 @@ class ObjectVersion:
     :param map_id: id of its struct_ops map in the kernel.
     :param path: the file it was loaded from.
     :param sha256: of that file then, in hexadecimal.
+    :param maps: the names of the pins of the state that it uses.
+    :param loaded_s: when, in seconds since 1970.
     """
 
     map_id: int
     path: str
     sha256: str
+    maps: tuple[str, ...]
+    loaded_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,19 @@ class IrqRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device's programs may cost before KVM ejects them.
+
+    :param max_faults: how many faults (C ``__u32``); None for any number.
+    :param max_run_ns: each such time in ns that one access takes is a fault;
+        None where accesses are not timed.
+    """
+
+    max_faults: int | None = None
+    max_run_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRecord:
     """A device that is attached to a VM.
 
@@ -74,6 +91,12 @@ class DeviceRecord:
     :param regions: by index.
     :param irqs: by index.
     :param versions: one; two while an update is under way.
+    :param limits: as they were set when it was attached.
+    :param attached_s: when, in seconds since 1970.
+    :param device_id: of the device in KVM (C ``__u64``), while the host is up.
+    :param manager: the process that attached it.
+    :param reason: why it is that backend.
+    :param concurrent: its programs take accesses of several vCPUs at once.
     """
 
     vm: str
@@ -85,6 +108,12 @@ class DeviceRecord:
     regions: tuple[RegionRecord, ...]
     irqs: tuple[IrqRecord, ...]
     versions: tuple[ObjectVersion, ...]
+    limits: Limits
+    attached_s: float
+    device_id: int
+    manager: int
+    reason: str
+    concurrent: bool
 
     def attached(self, map_id: int) -> ObjectVersion | None:
         """Return the version whose map the link holds."""
@@ -95,6 +124,7 @@ class DeviceRecord:
         spec = DeviceSpec(
             name=self.device,
             compatible=self.compatible,
+            concurrent=self.concurrent,
             version=self.state_version,
             regions=tuple(
                 RegionSpec(index, Bus[region.bus.upper()], region.size, "", "")
@@ -121,9 +151,13 @@ class DeviceRecord:
             ),
             ("region sizes", [r.size for r in self.regions], [r.size for r in spec.regions]),
             ("irqs", [i.trigger for i in self.irqs], [i.trigger.value for i in spec.irqs]),
+            ("concurrent accesses", self.concurrent, spec.concurrent),
         ):
             if before != after:
                 return f"{what} were {before}, are {after}"
+        for region, wanted in zip(self.regions, spec.regions, strict=True):
+            if wanted.base not in (None, region.gpa):
+                return f"region {wanted.index} is at {region.gpa:#x}, must be at {wanted.base:#x}"
         return None
 
 
@@ -140,7 +174,8 @@ def read_record(path: Path) -> DeviceRecord:
         for region in raw["regions"]:
             Bus[region.bus.upper()]  # KeyError when there is none
         raw["irqs"] = tuple(IrqRecord(**item) for item in raw["irqs"])
-        raw["versions"] = tuple(ObjectVersion(**item) for item in raw["versions"])
+        raw["versions"] = tuple(_version(item) for item in raw["versions"])
+        raw["limits"] = Limits(**raw["limits"])
         return DeviceRecord(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadFileError(path, f"not a device's record: {error}") from error
@@ -157,6 +192,10 @@ def _check_schema(path: Path, schema: object) -> None:
             "detach the device with the kvmbpf that attached it",
         )
     raise ValueError(f"schema {schema!r}")
+
+
+def _version(raw: dict[str, Any]) -> ObjectVersion:
+    return ObjectVersion(**{**raw, "maps": tuple(raw["maps"])})
 
 
 def _strings(raw: object) -> tuple[str, ...]:

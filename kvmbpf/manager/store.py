@@ -7,22 +7,27 @@
     <run>/<vm>.lock                            held by whoever changes the VM
 
 bpffs is /sys/fs/bpf or $KVMBPF_BPFFS, run is /run/kvmbpf or $KVMBPF_RUN_DIR.
-Both are entered by their owner only.
+Both are entered by their owner only; folders of another user, or that others may
+enter, are refused: whoever can write there could have the manager attach
+something else. Files whose names are none of ours are left alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import dataclasses
+import itertools
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kvmbpf.errors import KernelCallError, StateError
+from kvmbpf.errors import BadFileError, KernelCallError, StateError
 from kvmbpf.libbpf import BpfLink, BpfMap
-from kvmbpf.manager.record import DeviceRecord, read_record
+from kvmbpf.manager import lock
+from kvmbpf.manager.record import DeviceRecord, ObjectVersion, read_record
+from kvmbpf.rights import refused, user_name
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 
@@ -54,45 +59,65 @@ class DevicePins:
         """Make the directories, for their owner only.
 
         :raise KernelCallError: when bpffs is not there, or not writable.
+        :raise StateError: when one is there and is not its owner's only.
         """
-        try:
-            for path in (*reversed(self.directory.parents[:2]), self.directory, self.maps):
-                path.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise KernelCallError(
-                f"mkdir({self.maps})",
-                error.errno or 0,
-                "is bpffs there? mount -t bpf bpf /sys/fs/bpf",
-            ) from error
+        for path in (*reversed(self.directory.parents[:2]), self.directory, self.maps):
+            _make_private(path, "is bpffs there? mount -t bpf bpf /sys/fs/bpf")
+
+    def free_name(self, state: str) -> str:
+        """Return a name for a new pin of a state: its own, or one with a number.
+
+        A state may be pinned twice for a moment, while an update replaces its map.
+        """
+        numbered = (f"{state}~{number}" for number in itertools.count(2))
+        names = itertools.chain([state], numbered)
+        return next(name for name in names if not (self.maps / _escape(name)).exists())
 
     def pin_map(self, name: str, found: BpfMap) -> None:
-        """Pin a map under its state's name."""
+        """Pin a map under a name that is free."""
         found.pin(self.maps / _escape(name))
 
     def open_maps(self, stack: contextlib.ExitStack) -> dict[str, BpfMap]:
-        """Open all pinned maps, by the names they were pinned under."""
+        """Open all pinned maps, by their states' names."""
         return {
-            path.name: stack.enter_context(BpfMap.open_pinned(path))
-            for path in sorted(self.maps.iterdir())
+            state_of(name): stack.enter_context(BpfMap.open_pinned(self.maps / _escape(name)))
+            for name in self.map_names()
         }
 
+    def open_map(self, state: str) -> BpfMap | None:
+        """Open a pinned map by its state's name, the caller's; None where there is no pin."""
+        for name in self.map_names():
+            if state_of(name) == state:
+                return BpfMap.open_pinned(self.maps / _escape(name))
+        return None
+
+    def map_names(self) -> list[str]:
+        """Return the names of the maps' pins."""
+        return [_unescape(path.name) for path in _children(self.maps)]
+
     def unpin_map(self, name: str) -> None:
-        """Remove a map's pin; no such pin is fine."""
-        (self.maps / _escape(name)).unlink(missing_ok=True)
+        """Remove a map's pin by its name; no such pin is fine."""
+        _unlink(self.maps / _escape(name))
 
     def open_link(self) -> BpfLink | None:
-        """Open the link; None where there is no pin."""
-        return BpfLink.open_pinned(self.link) if self.link.exists() else None
+        """Open the link; None where there is no pin.
+
+        :raise KernelCallError: when it is not permitted.
+        """
+        try:
+            return BpfLink.open_pinned(self.link) if self.link.exists() else None
+        except PermissionError as error:
+            raise refused("open", self.link, error) from error
 
     def remove(self) -> None:
         """Remove every pin, the link's first: with it goes the attachment."""
-        self.link.unlink(missing_ok=True)
-        if self.maps.is_dir():
-            for path in self.maps.iterdir():
-                path.unlink()
-            self.maps.rmdir()
-        if self.directory.is_dir():
-            self.directory.rmdir()
+        _unlink(self.link)
+        for path in _children(self.maps):
+            if not path.is_dir():
+                _unlink(path)
+        for directory in (self.maps, self.directory):
+            with contextlib.suppress(OSError):  # not there, or something of others in it
+                directory.rmdir()
 
 
 class Store:
@@ -111,35 +136,31 @@ class Store:
     def lock(self, vm: str) -> Iterator[None]:
         """Hold the right to change a VM's devices.
 
-        :raise StateError: when another process holds it.
+        :raise HeldError: when another process holds it; it is named.
+        :raise KernelCallError: when the run directory is not permitted.
         """
         self._make_run_dir(self.run_dir)
         path = self.run_dir / f"{check_name('VM', vm)}.lock"
-        with contextlib.ExitStack() as stack:
-            while True:
-                file = stack.enter_context(path.open("a"))
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise StateError(
-                        f"VM {vm}: another kvmbpf is changing it just now; try again after it"
-                    ) from error
-                # A sweep may have removed the file after we had opened it.
-                if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                    break
-            yield
+        with lock.hold(path, f"VM {vm}", "is changing it just now; try again after it"):
+            try:
+                yield
+            finally:
+                if not self.devices(vm):
+                    _unlink(path)
 
     def vms(self) -> list[str]:
-        """Return the names of the VMs that have pins or records."""
+        """Return the names of the VMs that have pins, records or a lock."""
         names = {path.name for path in _children(self.pin_dir)}
-        names |= {path.name for path in _children(self.run_dir) if path.is_dir()}
-        return sorted(names)
+        names |= {
+            path.stem if path.suffix == ".lock" else path.name for path in _children(self.run_dir)
+        }
+        return sorted(filter(_NAME.fullmatch, names))
 
     def devices(self, vm: str) -> list[str]:
         """Return the names of a VM's devices that have pins or records."""
         names = {path.name for path in _children(self.pin_dir / vm)}
         names |= {path.stem for path in _children(self.run_dir / vm) if path.suffix == ".json"}
-        return sorted(names)
+        return sorted(filter(_NAME.fullmatch, names))
 
     def pins(self, vm: str, device: str) -> DevicePins:
         """Return where a device's pins are."""
@@ -161,39 +182,93 @@ class Store:
         path = self.record_path(record.vm, record.device)
         self._make_run_dir(path.parent)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record.to_json(), indent=1) + "\n")
-        partial.replace(path)
+        try:
+            partial.write_text(json.dumps(record.to_json(), indent=1) + "\n")
+            partial.replace(path)
+        except OSError as error:
+            raise refused("write", path, error) from error
 
     def forget(self, vm: str, device: str) -> None:
         """Remove all of a device; what was attached is detached by it."""
         self.pins(vm, device).remove()
-        self.record_path(vm, device).unlink(missing_ok=True)
-        self.record_path(vm, device).with_suffix(".partial").unlink(missing_ok=True)
+        for suffix in (".json", ".partial", ".log.lock"):
+            _unlink(self.record_path(vm, device).with_suffix(suffix))
+        self._remove_empty(vm)
+
+    def sweep(self, vm: str) -> None:
+        """Finish what a manager that died has begun; hold `lock`.
+
+        A device is one only while its link is attached: a VM that has gone, or
+        a manager that died before it had attached, leaves the rest behind. An
+        update that died leaves state that no version uses, before its switch or
+        after it.
+        """
+        for device in self.devices(vm):
+            map_id = self._answering(vm, device)
+            if not map_id:
+                self.forget(vm, device)
+                continue
+            version, surplus = self._surplus(vm, device, map_id)
+            for name in surplus:
+                self.pins(vm, device).unpin_map(name)
+            if version is not None:
+                record = self.read(vm, device)
+                self.write(dataclasses.replace(record, versions=(version,)))
+        for path in self._partial(vm):
+            _unlink(path)
+        self._remove_empty(vm)
+
+    def sweep_all(self) -> None:
+        """Sweep every VM that has something to sweep and that nobody is changing."""
+        for vm in self.vms():
+            if not self._is_tidy(vm):
+                with contextlib.suppress(lock.HeldError), self.lock(vm):
+                    self.sweep(vm)
+
+    def _answering(self, vm: str, device: str) -> int:
+        """Return the id of the map that a device's link has attached; 0 for none."""
+        link = self.pins(vm, device).open_link()
+        if link is None:
+            return 0
+        with link:
+            return link.info().map_id
+
+    def _surplus(self, vm: str, device: str, map_id: int) -> tuple[ObjectVersion | None, list[str]]:
+        """Return what an update that died has left of an attached device.
+
+        :return: the version that the record should have and has not, or None;
+            and the names of the state that no version uses.
+        """
+        try:
+            record = self.read(vm, device)
+        except BadFileError:  # not ours to mend: what reads it says so
+            return None, []
+        version = record.attached(map_id)
+        if version is None:
+            return None, []
+        pinned = self.pins(vm, device).map_names()
+        surplus = [name for name in pinned if name not in version.maps]
+        return (None if record.versions == (version,) else version), surplus
+
+    def _partial(self, vm: str) -> list[Path]:
+        """Return the records that were not written to the end."""
+        return [path for path in _children(self.run_dir / vm) if path.suffix == ".partial"]
+
+    def _remove_empty(self, vm: str) -> None:
         for directory in (self.pin_dir / vm, self.run_dir / vm):
             with contextlib.suppress(OSError):  # not there, or other devices in it
                 directory.rmdir()
 
-    def sweep(self, vm: str) -> None:
-        """Remove what is left of devices that are no more; hold `lock`.
-
-        A device is one only while its link is attached: a VM that has gone, or
-        a manager that died before it had attached, leaves the rest behind.
-        """
-        for device in self.devices(vm):
-            link = self.pins(vm, device).open_link()
-            if link is not None:
-                with link:
-                    if not link.info().defunct:
-                        continue
-            self.forget(vm, device)
-
-    def sweep_all(self) -> None:
-        """Sweep every VM that nobody is changing."""
-        for vm in self.vms():
-            with contextlib.suppress(StateError), self.lock(vm):
-                self.sweep(vm)
-                if not self.devices(vm):
-                    (self.run_dir / f"{vm}.lock").unlink(missing_ok=True)
+    def _is_tidy(self, vm: str) -> bool:
+        """Tell whether a sweep would find nothing; without the lock, so only perhaps."""
+        devices = self.devices(vm)
+        if not devices or self._partial(vm):
+            return False
+        ids = [self._answering(vm, device) for device in devices]
+        return all(
+            map_id and self._surplus(vm, device, map_id) == (None, [])
+            for device, map_id in zip(devices, ids, strict=True)
+        )
 
     def find(self, device: str, vm: str | None = None) -> str:
         """Return the name of the VM that has a device.
@@ -202,8 +277,10 @@ class Store:
         :param vm: the VM's name; when None the device's must be unique.
         :raise StateError: when there is none, or more than one.
         """
+        check_name("device", device)
         found = [name for name in self.vms() if device in self.devices(name)]
         if vm is not None:
+            check_name("VM", vm)
             found = [name for name in found if name == vm]
         if not found:
             where = f"VM {vm}" if vm else "any VM"
@@ -213,16 +290,59 @@ class Store:
         return found[0]
 
     def _make_run_dir(self, path: Path) -> None:
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise KernelCallError(f"mkdir({path})", error.errno or 0) from error
+        if path != self.run_dir:
+            _make_private(self.run_dir)
+        _make_private(path)
+
+
+def _make_private(path: Path, hint: str = "") -> None:
+    """Make a folder that only its owner enters, or make sure that it is one.
+
+    :raise StateError: when it is another user's, or others may enter it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=not hint, exist_ok=True)
+        found = path.stat()
+    except PermissionError as error:
+        raise refused("mkdir", path, error) from error
+    except OSError as error:
+        raise KernelCallError(f"mkdir({path})", error.errno or 0, hint) from error
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise StateError(
+            f"{path} is {user_name(found.st_uid)}'s, mode {found.st_mode & 0o7777:o}: "
+            f"it must be {user_name(os.geteuid())}'s, mode 700"
+        )
 
 
 def _children(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir()) if directory.is_dir() else []
+    """Return what is in a folder; nothing where there is none.
+
+    :raise KernelCallError: when it is not permitted.
+    """
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise refused("open", directory, error) from error
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise refused("unlink", path, error) from error
+
+
+def state_of(name: str) -> str:
+    """Return the state's name of a pin's: `DevicePins.free_name` backwards."""
+    return name.partition("~")[0]
 
 
 def _escape(name: str) -> str:
     """Return a map's name for bpffs, which takes no dots: ``.bss`` is ``@bss``."""
     return name.replace(".", "@")
+
+
+def _unescape(name: str) -> str:
+    return name.replace("@", ".")

@@ -30,15 +30,19 @@ class BareVmm(Closing):
         assert self._process.pid is not None
         self.pid = self._process.pid
 
-    def reads(self, count: int = 1) -> int | None:
+    def reads(self, count: int = 1, offset: int = 0) -> int | None:
         """Have the guest read; return the last value, None if one reached the VMM."""
-        self._pipe.send(("read", count))
-        value: int | None = self._pipe.recv()
-        return value
+        self._pipe.send((Access.READ, count, offset))
+        return self.await_reads()
+
+    def writes(self, count: int = 1, offset: int = 0) -> bool:
+        """Have the guest write; return whether none reached the VMM."""
+        self._pipe.send((Access.WRITE, count, offset))
+        return self.await_reads() is not None
 
     def start_reads(self, count: int) -> None:
         """Have the guest read in the background; `await_reads` ends it."""
-        self._pipe.send(("read", count))
+        self._pipe.send((Access.READ, count, 0))
 
     def await_reads(self) -> int | None:
         """Wait for what `start_reads` started."""
@@ -61,8 +65,8 @@ def _serve(pipe: Connection, parents: Connection) -> None:
     with LoopGuest(GPA, irqchip=True) as guest:
         pipe.send("ready")
         while True:
-            _, count = pipe.recv()
-            guest.begin(Access.READ, count, value=0)
+            access, count, offset = pipe.recv()
+            guest.begin(access, count, value=0, offset=offset)
             stayed = guest.vcpu.run() == LOOP_DONE
             if not stayed:
                 while guest.vcpu.run() != LOOP_DONE:

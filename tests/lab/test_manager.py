@@ -104,9 +104,10 @@ def test_a_taken_place_is_refused_and_leaves_nothing(store: Store, vmm: BareVmm)
 def test_an_update_keeps_the_state(store: Store, vmm: BareVmm) -> None:
     attach_steered(store, vmm)
     vmm.reads(10)
-    record, carried = update(store, device_object("steered_v2"))
-    assert carried.carried == (".bss",)
-    assert [Path(version.path).name for version in record.versions] == ["steered_v2.bpf.o"]
+    done = update(store, device_object("steered_v2"))
+    assert done.applied
+    assert done.carried.carried == (".bss",)
+    assert [Path(version.path).name for version in done.record.versions] == ["steered_v2.bpf.o"]
     vmm.reads(5)
     state = device_state(store, VM, "steered")
     assert (state["calls"], state["version"]) == (15, 2)
@@ -152,7 +153,10 @@ def test_nothing_attached_is_an_error(store: Store) -> None:
 
 
 def test_two_managers_at_once(store: Store, vmm: BareVmm) -> None:
-    with store.lock(VM), pytest.raises(StateError, match="another kvmbpf is changing it"):
+    with (
+        store.lock(VM),
+        pytest.raises(StateError, match=f"another kvmbpf, process {os.getpid()}, is changing it"),
+    ):
         attach_steered(store, vmm)
     attach_steered(store, vmm)
 

@@ -232,7 +232,7 @@ def test_a_killed_manager_is_replaced(
         manager.wait()
         driver = Driver(console)
         driver.write("ring", 10)
-        (listed,) = json.loads(cli("list", "--json"))
+        (listed,) = json.loads(cli("list", "--json"))["devices"]
         assert (listed["vm"], listed["device"], listed["pid"]) == (VM, "demo", pid)
         assert listed["attached"]
         assert listed["state"]["doorbells"] == 10

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_nothing_attached_is_said(tmp_path: Path) -> None:
     done = run(tmp_path, "list")
     assert (done.returncode, done.stdout) == (0, "no devices attached\n")
     done = run(tmp_path, "list", "--json")
-    assert (done.returncode, done.stdout) == (0, "[]\n")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"schema": 1, "devices": []})
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from kvmbpf.errors import BadFileError
 from kvmbpf.manager.record import (
     DeviceRecord,
     IrqRecord,
+    Limits,
     ObjectVersion,
     RegionRecord,
     read_record,
@@ -28,7 +29,13 @@ RECORD = DeviceRecord(
     state_version=1,
     regions=(RegionRecord(0xFEF00000, 0x1000), RegionRecord(0xD00, 8, "pio")),
     irqs=(IrqRecord(5, "edge"),),
-    versions=(ObjectVersion(1, "dev.bpf.o", "0" * 64),),
+    versions=(ObjectVersion(1, "dev.bpf.o", "0" * 64, (".bss",), 1.5),),
+    limits=Limits(3, 1_000_000),
+    attached_s=1.5,
+    device_id=7,
+    manager=2,
+    reason="because",
+    concurrent=False,
 )
 
 

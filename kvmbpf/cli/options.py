@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Options and arguments that several commands share, so that they read alike."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+OBJECT = click.argument("path", metavar="OBJECT", type=click.Path(path_type=Path))
+DEVICE = click.argument("device", metavar="DEVICE")
+NAME = click.option("--vm", metavar="NAME", help="The VM's name.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+AS_NDJSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print NDJSON: one JSON object a line."
+)
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s)")
+_SHORTEST_S, _LONGEST_S = 0.01, 366 * 86400.0
+_UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+
+
+class Nanoseconds(click.ParamType[int]):
+    """A time with its unit, as 500us or 2ms."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the time in ns that a text says."""
+        if isinstance(value, int):
+            return value
+        match = _TIME.fullmatch(str(value))
+        if match is None:
+            self.fail(f"{value!r} is no time; write 500us, 2ms or the like", param, ctx)
+        return round(float(match[1]) * _UNITS_NS[match[2]])
+
+
+class Seconds(click.ParamType[float]):
+    """A time in seconds, a fraction or not, of at least 0.01 s and at most a year."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds that a text says."""
+        try:
+            seconds = float(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        if not _SHORTEST_S <= seconds <= _LONGEST_S:  # nor is nan
+            self.fail(f"{value!r} is not from {_SHORTEST_S} to {_LONGEST_S:.0f} s", param, ctx)
+        return seconds
+
+
+# For the commands that attach: what `kvmbpf.manager.Limits` takes.
+MAX_FAULTS = click.option(
+    "--max-faults",
+    metavar="N",
+    type=click.IntRange(0, 0xFFFFFFFE),
+    help="Eject the programs after more than N faults; any number without it.",
+)
+MAX_RUN = click.option(
+    "--max-run",
+    "max_run_ns",
+    metavar="TIME",
+    type=Nanoseconds(),
+    help="Count each such time (as 500us, 2ms) that one access takes as a fault.",
+)

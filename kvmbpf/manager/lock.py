@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A lock on a file, whose holder is known by its process id.
+
+The kernel lets go of it however its holder ends. The file says who took it
+last, which is who has it while it is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kvmbpf.errors import StateError
+from kvmbpf.rights import refused
+
+
+class HeldError(StateError):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def hold(path: Path, subject: str, doing: str) -> Iterator[None]:
+    """Hold a lock, or refuse at once; the file may be removed while nobody does.
+
+    :param path: the file, in a folder that exists.
+    :param subject: what it is about, as ``VM a``.
+    :param doing: what its holder does, as ``is changing it``.
+    :raise HeldError: when another process holds it; it is named.
+    :raise KernelCallError: when the file cannot be opened.
+    """
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise refused("open", path, error) from error
+            stack.callback(os.close, fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise HeldError(f"{subject}: {_holder(fd)} {doing}") from error
+            # Who had it may have removed the file after we had opened it.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(fd).st_ino:
+                    break
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+
+
+def holder(path: Path) -> int | None:
+    """Return the process that holds a lock, or None when nobody does.
+
+    :raise KernelCallError: when the file cannot be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise refused("open", path, error) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid(fd) or 0
+    finally:
+        os.close(fd)
+    return None
+
+
+def _pid(fd: int) -> int | None:
+    text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _holder(fd: int) -> str:
+    pid = _pid(fd)
+    return "another kvmbpf" if pid is None else f"another kvmbpf, process {pid},"

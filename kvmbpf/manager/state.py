@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An attached device's state: its global variables, with their types and values.
+
+Read from the very memory that the programs use, while they use it: each integer
+is of one moment, a larger value need not be. What the header of this project
+keeps in there for itself (``kvmbpf_...``) is no state of the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from kvmbpf.errors import StateError
+from kvmbpf.libbpf import BpfMap, Value
+from kvmbpf.libbpf.spelling import spell
+from kvmbpf.manager.store import Store
+
+PRIVATE = "kvmbpf_"
+State = dict[str, Value]
+
+
+@dataclass(frozen=True)
+class StateValue:
+    """One variable.
+
+    :param type: as C spells it, as ``__u32`` or ``struct slot[4]``.
+    :param value: as `kvmbpf.libbpf.values` has it.
+    """
+
+    name: str
+    section: str
+    type: str
+    value: Value
+
+
+def device_state(store: Store, vm: str, device: str) -> State:
+    """Read an attached device's global variables, by name.
+
+    :raise StateError: when it is not attached.
+    """
+    return {found.name: found.value for found in typed_state(store, vm, device)}
+
+
+def typed_state(store: Store, vm: str, device: str) -> list[StateValue]:
+    """Read an attached device's global variables, in the order of their sections.
+
+    :raise StateError: when it is not attached.
+    """
+    pins = store.pins(vm, device)
+    if not pins.link.exists():
+        raise StateError(f"no device {device} is attached to VM {vm}")
+    with contextlib.ExitStack() as stack:
+        maps = pins.open_maps(stack)
+        return [value for found in maps.values() for value in _values(found)]
+
+
+def _values(found: BpfMap) -> list[StateValue]:
+    section, btf = found.section, found.btf
+    if section is None or btf is None:
+        return []
+    return [
+        StateValue(
+            variable.name,
+            section,
+            spell(btf, variable.type_id),
+            found.globals[variable.name],
+        )
+        for variable in btf.variables(found.spec.value_type_id)
+        if not variable.name.startswith(PRIVATE)
+    ]
