@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Wrong input to the commands on attached devices: one line, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OBJECT, TEXT, EMPTY = "@object", "@text", "@empty"
+TABLE: list[tuple[str, list[str], int, str]] = [
+    # update
+    ("update: nothing named", ["update"], 2, "OBJECT"),
+    ("update: no such file", ["update", "absent.o"], 15, "absent.o: "),
+    ("update: a folder", ["update", "/"], 15, "/: "),
+    ("update: not an ELF file", ["update", TEXT], 15, "not an ELF"),
+    ("update: an empty file", ["update", EMPTY], 15, "expected an ELF file"),
+    ("update: two objects", ["update", OBJECT, OBJECT], 2, "unexpected extra argument"),
+    ("update: nothing attached", ["update", OBJECT], 13, "no device demo is attached to any VM"),
+    (
+        "update: no such VM",
+        ["update", OBJECT, "--vm", "x"],
+        13,
+        "no device demo is attached to VM x",
+    ),
+    ("update: a path for a VM", ["update", OBJECT, "--vm", "../x"], 13, "VM name '../x'"),
+    ("update: dry run of nothing", ["update", OBJECT, "--dry-run"], 13, "no device demo"),
+    # detach
+    ("detach: nothing named", ["detach"], 2, "DEVICE"),
+    ("detach: nothing attached", ["detach", "demo"], 13, "see `kvmbpf list`"),
+    ("detach: a path for a device", ["detach", "../demo"], 13, "device name '../demo'"),
+    ("detach: no name at all", ["detach", ""], 13, "device name ''"),
+    ("detach: too long", ["detach", "x" * 64], 13, "up to 63 letters"),
+    ("detach: a line end", ["detach", "demo\n"], 13, "device name 'demo\\n'"),
+    ("detach: a VM's name that is none", ["detach", "demo", "--vm", "a b"], 13, "VM name 'a b'"),
+    ("detach: unknown option", ["detach", "demo", "--now"], 2, "--now"),
+    # list
+    ("list: an argument", ["list", "demo"], 2, "unexpected extra argument"),
+    # info
+    ("info: nothing named", ["info"], 2, "DEVICE"),
+    ("info: nothing attached", ["info", "demo"], 13, "no device demo"),
+    ("info: a path for a device", ["info", "/etc/passwd"], 13, "device name"),
+    # stat
+    ("stat: nothing attached", ["stat", "demo"], 13, "no device demo"),
+    ("stat: no interval", ["stat", "--interval", "0"], 2, "--interval"),
+    ("stat: an interval back", ["stat", "--interval=-1"], 2, "--interval"),
+    ("stat: not a number", ["stat", "--interval", "often"], 2, "often"),
+    ("stat: nan", ["stat", "--interval", "nan"], 2, "nan"),
+    ("stat: for ever", ["stat", "--interval", "inf"], 2, "inf"),
+    ("stat: a count of nothing", ["stat", "--count", "3"], 2, "--count goes with --interval"),
+    ("stat: never", ["stat", "--interval", "1", "--count", "0"], 2, "--count"),
+    ("stat: two devices", ["stat", "a", "b"], 2, "unexpected extra argument"),
+    # log
+    ("log: nothing named", ["log"], 2, "DEVICE"),
+    ("log: nothing attached", ["log", "demo"], 13, "no device demo"),
+    ("log: a path for a device", ["log", "--follow", "a/b"], 13, "device name 'a/b'"),
+    # trace
+    ("trace: nothing named", ["trace"], 2, "DEVICE"),
+    ("trace: nothing attached", ["trace", "demo"], 13, "no device demo"),
+    ("trace: no accesses", ["trace", "demo", "--count", "0"], 2, "--count"),
+    ("trace: no time", ["trace", "demo", "--duration", "0"], 2, "--duration"),
+    ("trace: not a time", ["trace", "demo", "--duration", "nan?"], 2, "nan?"),
+]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    own = {"KVMBPF_RUN_DIR": str(folder / "run"), "KVMBPF_BPFFS": str(folder / "bpf")}
+    return subprocess.run(
+        [sys.executable, "-m", "kvmbpf", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | own,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [row[1:] for row in TABLE],
+    ids=[row[0] for row in TABLE],
+)
+def test_wrong_input(
+    tmp_path: Path, demo_v1: Path, arguments: list[str], code: int, sentence: str
+) -> None:
+    (tmp_path / "text").write_text("text\n")
+    (tmp_path / "empty").touch()
+    files = {
+        OBJECT: str(demo_v1),
+        TEXT: str(tmp_path / "text"),
+        EMPTY: str(tmp_path / "empty"),
+    }
+    done = run(tmp_path, *(files.get(item, item) for item in arguments))
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert sentence in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 or code == 2, "one line, but for the usage that click adds"
+
+
+@pytest.mark.parametrize("place", ["run", "bpf/kvmbpf"])
+@pytest.mark.parametrize("command", [["list"], ["detach", "demo"], ["info", "demo"]])
+def test_a_file_where_a_folder_should_be_is_no_device(
+    tmp_path: Path, place: str, command: list[str]
+) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).touch()
+    done = run(tmp_path, *command)
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) in ((0, "no devices attached\n"), (13, ""))
+
+
+def test_what_is_none_of_ours_is_left_alone(tmp_path: Path) -> None:
+    """Names that kvmbpf would not give are passed over, and not removed."""
+    strange = [tmp_path / "run/a b", tmp_path / "run/.hidden", tmp_path / "bpf/kvmbpf/-x"]
+    for path in strange:
+        path.mkdir(parents=True)
+    done = run(tmp_path, "list")
+    assert (done.returncode, done.stdout) == (0, "no devices attached\n")
+    assert all(path.is_dir() for path in strange)
+
+
+def test_a_run_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    """A VM's leftovers would be swept: first it must be the user's own place."""
+    (tmp_path / "run/vm").mkdir(parents=True)
+    (tmp_path / "run").chmod(0o755)
+    done = run(tmp_path, "list")
+    assert done.returncode == 13
+    assert "mode 755: it must be" in done.stderr
+    assert "mode 700" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
