@@ -211,7 +211,7 @@ def test_binary_is_not_for_a_terminal(command: str, demo_v1: Path) -> None:
             15,
             "/nowhere/x: cannot be written: No such file or directory",
         ),
-        (("--machine", "pc"), 2, "'pc' is not"),
+        (("--machine", "isapc"), 2, "'isapc' is not"),
     ],
 )
 def test_what_is_refused(
