@@ -4,6 +4,9 @@
 QEMU is the host's own, unmodified. It is started stopped (-S), with a QMP
 socket, in a session of its own: a terminal's Ctrl-C reaches the manager and
 not the guest. When the manager dies, QEMU runs on.
+
+The socket is told by a file of -readconfig: with -qmp, or -mon, QEMU would leave
+its own default monitor away, such as the one that -nographic has behind Ctrl-A.
 """
 
 from __future__ import annotations
@@ -21,13 +24,24 @@ from qemu_glue.runtime import RuntimeDir
 
 QEMU_X86_64 = "qemu-system-x86_64"
 _POLL_S = 0.01
+_CONFIG = """\
+[chardev "kvmbpf-qmp"]
+  backend = "socket"
+  path = "{path}"
+  server = "on"
+  wait = "off"
+
+[mon "kvmbpf-qmp"]
+  chardev = "kvmbpf-qmp"
+  mode = "control"
+"""
 
 
 class QemuProcess(Closing):
     """One running QEMU; leaving its context ends it.
 
-    :param arguments: the command line after the program's name, without -S
-        and without a QMP monitor: both are added.
+    :param arguments: the command line after the program's name; -S and a QMP
+        monitor are put before it, whatever it has itself.
     :param runtime: where the QMP socket (`qmp_path`) and QEMU's own output
         (`log_path`) go; stays its owner's.
     :param program: the QEMU to run.
@@ -50,9 +64,11 @@ class QemuProcess(Closing):
         self.qmp_path = runtime.socket("qmp")
         self.log_path = runtime.path / "qemu.log"
         self.qmp_path.unlink(missing_ok=True)  # a dead QEMU's: not to be mistaken for ours
-        self.command = [program, *arguments, "-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
-        if paused:
-            self.command.append("-S")
+        config = runtime.path / "qmp.cfg"
+        config.write_text(_CONFIG.format(path=self.qmp_path))
+        own = ["-readconfig", str(config), *(["-S"] if paused else [])]
+        self.command = [program, *own, *arguments]
+        self._said_here = inherit_stdio
         try:
             if inherit_stdio:
                 self._process = subprocess.Popen(self.command)
@@ -115,8 +131,10 @@ class QemuProcess(Closing):
         """Return the line of QEMU's output that tells why it ended.
 
         Its last complaint ("program: ..."), since advice may follow; or else
-        its last line.
+        its last line. What it said on this process's terminal stands there.
         """
+        if self._said_here:
+            return "if it said why, that stands above"
         lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
             lines = self.log_path.read_text(errors="replace").strip().splitlines()
@@ -133,6 +151,10 @@ class QemuProcess(Closing):
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired as error:
             raise StateError(f"QEMU (pid {self.pid}) still runs after {timeout} s") from error
+
+    def send_signal(self, number: int) -> None:
+        """Send QEMU a signal; none when it has ended."""
+        self._process.send_signal(number)
 
     def terminate(self, timeout: float = 5.0) -> int:
         """End QEMU by SIGTERM, or by SIGKILL if it does not obey; return its exit status."""
