@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The demo guest: a small Linux in a stock QEMU, obeying a control port.
 
-The machine is q35 (the microvm machine ignores -acpitable), stripped of what
-the guest does not use, since each device costs boot time where virtualisation
-is nested in emulation. ttyS0 (irq 4) is the kernel log, a file; ttyS1 (irq 3)
+The machine is q35 or pc (the microvm machine ignores -acpitable), stripped of
+what the guest does not use, since each device costs boot time where
+virtualisation is nested in emulation. ttyS0 (irq 4) is the kernel log, a file; ttyS1 (irq 3)
 is the control port, a socket. gsi 5 stays free for a device.
 """
 
@@ -20,7 +20,10 @@ from qemu_glue.launch import QEMU_X86_64, QemuProcess
 from qemu_glue.qmp import QmpSession
 from qemu_glue.runtime import RuntimeDir
 
-_MACHINE = "q35,hpet=off,usb=off,vmport=off,sata=off,smbus=off"
+_MACHINE = {
+    "q35": "q35,hpet=off,usb=off,vmport=off,sata=off,smbus=off",
+    "pc": "pc,hpet=off,usb=off,vmport=off,smbus=off",
+}
 _CMDLINE = "quiet console=ttyS0 panic=-1 no_timer_check tsc=reliable"
 
 
@@ -30,6 +33,7 @@ class GuestConfig:
 
     :param kernel: the guest's bzImage.
     :param initramfs: made by `kvmbpf.demo.guest_files.build_initramfs`.
+    :param machine: ``q35`` or ``pc``.
     :param accel: QEMU's accelerator, ``kvm`` or ``tcg``.
     :param cpu: QEMU's CPU model; by `accel` when None.
     :param smp: number of vCPUs.
@@ -41,6 +45,7 @@ class GuestConfig:
 
     kernel: Path
     initramfs: Path
+    machine: str = "q35"
     accel: str = "kvm"
     cpu: str | None = None
     smp: int = 1
@@ -55,7 +60,7 @@ class GuestConfig:
         # guest's kernel warns of that at length.
         cpu = self.cpu or ("host,xsave=off" if self.accel == "kvm" else "max")
         arguments = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
-        arguments += ["-machine", f"{_MACHINE},accel={self.accel}", "-cpu", cpu]
+        arguments += ["-machine", f"{_MACHINE[self.machine]},accel={self.accel}", "-cpu", cpu]
         arguments += ["-smp", str(self.smp), "-m", f"{self.memory_mib}M"]
         arguments += ["-kernel", str(self.kernel), "-initrd", str(self.initramfs)]
         arguments += ["-append", f"{_CMDLINE} {self.cmdline}".strip()]

@@ -15,6 +15,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,9 +26,14 @@ from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError, VmmError
 
 _T = TypeVar("_T")
+_POLL_S = 0.05
 
 # What the library logs, it also raises; without a handler Python would print it.
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+
+
+class QmpBusyError(VmmError):
+    """Another client is served on a QMP socket."""
 
 
 class QmpSession(Closing):
@@ -100,6 +106,14 @@ class QmpSession(Closing):
         """
         return self._run(self._wait_event(name, timeout))
 
+    def next_event(self, timeout: float) -> dict[str, Any] | None:
+        """Return the next event, whichever it is; None when none came in time.
+
+        :param timeout: in seconds.
+        :raise VmmError: when the connection ended.
+        """
+        return self._run(self._any_event(timeout))
+
     def events(self) -> list[dict[str, Any]]:
         """Return and forget all events that came and were not waited for."""
         return self._run(self._drain_events())
@@ -136,6 +150,11 @@ class QmpSession(Closing):
         except QMPError as error:
             raise VmmError(f"{command}: {_one_line(error)}") from error
 
+    async def _any_event(self, timeout: float) -> dict[str, Any] | None:
+        if self._unread:
+            return self._unread.pop(0)
+        return await self._next_event("next", timeout)
+
     async def _wait_event(self, name: str, timeout: float) -> dict[str, Any]:
         for event in self._unread:
             if event.get("event") == name:
@@ -143,22 +162,34 @@ class QmpSession(Closing):
                 return event
         try:
             async with asyncio.timeout(timeout):
-                while (event := await self._next_event(name)).get("event") != name:
-                    self._unread.append(event)
+                while True:
+                    came = await self._next_event(name, None)
+                    if came is not None and came.get("event") == name:
+                        return came
+                    self._unread += [came] if came is not None else []
         except TimeoutError as error:
             raise VmmError(f"{self.path}: no {name} event within {timeout:g} s") from error
-        return event
 
-    async def _next_event(self, name: str) -> dict[str, Any]:
-        """Return the next event, or raise VmmError when the connection ends."""
+    async def _next_event(self, name: str, timeout: float | None) -> dict[str, Any] | None:
+        """Return the next event, None after `timeout`; VmmError when the connection ends."""
         arrival = asyncio.ensure_future(self._client.events.get())
         ending = asyncio.ensure_future(self._disconnected())
         try:
-            await asyncio.wait((arrival, ending), return_when=asyncio.FIRST_COMPLETED)
-            if not arrival.done():
+            done, _ = await asyncio.wait(
+                (arrival, ending), timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+        except asyncio.CancelledError:
+            if arrival.done():
+                self._unread.append(dict(arrival.result()))
+            raise
+        else:
+            if arrival.done() or not self._client.events.empty():
+                return dict(await arrival)  # came before the end, if that came too
+            if done:
                 raise VmmError(f"{self.path}: QEMU went away before the {name} event")
-            return dict(arrival.result())
+            return None
         finally:
+            # An event that `arrival` was about to take stays in the queue.
             arrival.cancel()
             ending.cancel()
 
@@ -199,20 +230,23 @@ async def _cancel_others() -> None:
 
 
 def _connect_socket(path: Path, timeout: float) -> socket.socket:
+    """Connect; a busy QEMU does not accept, and its queue is one connection long."""
+    deadline = time.monotonic() + timeout
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # A busy QEMU does not accept: connect() itself blocks once the
-        # listen queue, which is one connection long, is full.
-        sock.settimeout(timeout)
-        sock.connect(str(path))
-        sock.setblocking(False)
-    except TimeoutError as error:
-        sock.close()
-        raise _busy(path, timeout) from error
-    except OSError as error:
-        sock.close()
-        raise VmmError(f"QMP socket {path}: {error.strerror or error}") from error
-    return sock
+    sock.setblocking(False)
+    while True:
+        try:
+            sock.connect(str(path))
+        except BlockingIOError as error:  # the queue is full
+            if time.monotonic() >= deadline:
+                sock.close()
+                raise _busy(path, timeout) from error
+            time.sleep(_POLL_S)
+        except OSError as error:
+            sock.close()
+            raise VmmError(f"QMP socket {path}: {error.strerror or error}") from error
+        else:
+            return sock
 
 
 def _peer_pid(sock: socket.socket) -> int:
@@ -233,9 +267,10 @@ async def _open(path: Path, sock: socket.socket, timeout: float) -> QMPClient:
     return client
 
 
-def _busy(path: Path, timeout: float) -> VmmError:
-    return VmmError(
-        f"QMP socket {path} is in use by another client: QEMU did not greet within {timeout:g} s"
+def _busy(path: Path, timeout: float) -> QmpBusyError:
+    return QmpBusyError(
+        f"QMP socket {path} is in use by another client: QEMU did not greet within {timeout:g} s; "
+        "end that client, or give QEMU one more socket (-qmp unix:PATH,server=on,wait=off)"
     )
 
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import BadFileError, VmmError
-from qemu_glue.dtb import loadable_dtb
+from qemu_glue.dtb import dump_dtb, loadable_dtb
+from qemu_glue.launch import QemuProcess
+from qemu_glue.runtime import RuntimeDir
 
 TREE = b"\xd0\x0d\xfe\xed" + bytes(range(200))
 
 
 def bzimage(folder: Path, sectors: int) -> Path:
     path = folder / "bzImage"
-    path.write_bytes(bytes(0x1F1) + bytes([sectors]) + bytes(64))
+    path.write_bytes(bytes(0x1F1) + bytes([sectors]) + bytes(16) + b"HdrS" + bytes(64))
     return path
 
 
@@ -41,9 +43,36 @@ def test_a_tree_that_is_too_large_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_kernel_is_refused(tmp_path: Path) -> None:
-    short = tmp_path / "short"
-    short.write_bytes(b"MZ")
-    with pytest.raises(BadFileError, match="too short"):
-        loadable_dtb(TREE, short)
+    wrong = tmp_path / "wrong"
+    for content in (b"MZ", b"\x7fELF" + bytes(4096), bytes(0x202) + b"Hdr"):
+        wrong.write_bytes(content)
+        with pytest.raises(BadFileError, match="no bzImage; QEMU hands a device tree on to"):
+            loadable_dtb(TREE, wrong)
     with pytest.raises(BadFileError, match="cannot be read"):
         loadable_dtb(TREE, tmp_path / "absent")
+
+
+@pytest.mark.parametrize("machine", ["q35", "pc", "microvm"])
+def test_machines_of_x86_have_no_tree(machine: str) -> None:
+    arguments = ["-M", machine, "-accel", "tcg", "-nodefaults", "-display", "none"]
+    with (
+        RuntimeDir() as runtime,
+        QemuProcess(arguments, runtime) as qemu,
+        qemu.connect() as qmp,
+    ):
+        assert dump_dtb(qmp, runtime.path / "machine.dtb") is False
+        assert not (runtime.path / "machine.dtb").exists()
+
+
+def test_a_machine_that_has_a_tree_writes_it() -> None:
+    arguments = ["-M", "virt", "-cpu", "cortex-a57", "-nodefaults", "-display", "none"]
+    with (
+        RuntimeDir() as runtime,
+        QemuProcess(arguments, runtime, program="qemu-system-aarch64") as qemu,
+        qemu.connect() as qmp,
+    ):
+        path = runtime.path / "machine.dtb"
+        assert dump_dtb(qmp, path) is True
+        assert path.read_bytes().startswith(b"\xd0\x0d\xfe\xed")
+        with pytest.raises(VmmError, match="dumpdtb: QEMU refused it"):
+            dump_dtb(qmp, runtime.path / "absent" / "machine.dtb")

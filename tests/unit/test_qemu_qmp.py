@@ -84,6 +84,15 @@ def test_a_second_client_is_told_that_the_socket_is_in_use(
     assert qmp.execute("query-status")["running"] is False
 
 
+def test_a_third_client_is_told_so_too(qemu: QemuProcess, qmp: QmpSession) -> None:
+    """The second one fills the queue; no one else gets as far."""
+    with socket.socket(socket.AF_UNIX) as second:
+        second.connect(str(qemu.qmp_path))
+        with pytest.raises(VmmError, match="in use by another client"):
+            QmpSession.connect(qemu.qmp_path, timeout=0.2)
+    assert qmp.execute("query-status")["running"] is False
+
+
 def test_the_next_client_is_served_after_the_first(qemu: QemuProcess, qmp: QmpSession) -> None:
     qmp.close()
     with QmpSession.connect(qemu.qmp_path) as second:

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a QEMU command line says, as QEMU itself reads it.
+
+An option begins with one dash or two, and its value is the next argument,
+whatever that looks like; so the options without a value have to be known. Most
+values are a list, ``name=value,...``, whose first item may leave its name out,
+and in which ``,,`` stands for a comma.
+
+Source: qemu_init() in QEMU's softmmu/vl.c (7.2), system/vl.c (10.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# The options without a value, of 7.2 and of 10.0.
+FLAGS = frozenset(
+    {
+        "S",
+        "async-teardown",
+        "audio-help",
+        "daemonize",
+        "enable-kvm",
+        "enable-sync-profile",
+        "full-screen",
+        "h",
+        "help",
+        "jitdump",
+        "mem-prealloc",
+        "no-acpi",
+        "no-fd-bootchk",
+        "no-hpet",
+        "no-reboot",
+        "no-shutdown",
+        "no-user-config",
+        "nodefaults",
+        "nographic",
+        "only-migratable",
+        "perfmap",
+        "portrait",
+        "preconfig",
+        "s",
+        "singlestep",
+        "snapshot",
+        "usb",
+        "version",
+        "win2k-hack",
+        "xen-attach",
+        "xen-domid-restrict",
+    }
+)
+
+# What QEMU runs when it is told no machine.
+DEFAULT_MACHINE = "pc"
+_UNIX = "unix:"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option: its name without dashes, and its value if it takes one."""
+
+    name: str
+    value: str | None
+
+
+class CommandLine:
+    """A QEMU command line.
+
+    :param command: the program and its arguments.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.program = command[0] if command else ""
+        self.options = _options(command[1:])
+
+    def has(self, name: str) -> bool:
+        """Tell whether an option is there."""
+        return any(option.name == name for option in self.options)
+
+    def last(self, *names: str) -> str | None:
+        """Return the value of the last option of any of these names, which is QEMU's choice."""
+        values = self.values(*names)
+        return values[-1] if values else None
+
+    def values(self, *names: str) -> list[str]:
+        """Return the values of all options of these names, in their order."""
+        return [
+            option.value
+            for option in self.options
+            if option.name in names and option.value is not None
+        ]
+
+    def machine(self) -> str:
+        """Return the machine's name; the last one counts, however it was said."""
+        given = [
+            name
+            for value in self.values("M", "machine")
+            if (name := key_values(value, "type").get("type"))
+        ]
+        return given[-1] if given else DEFAULT_MACHINE
+
+    def guest_name(self) -> str | None:
+        """Return the guest's name, of ``-name``."""
+        given = [
+            name
+            for value in self.values("name")
+            if (name := key_values(value, "guest").get("guest"))
+        ]
+        return given[-1] if given else None
+
+    def kernel(self) -> Path | None:
+        """Return the guest's kernel."""
+        value = self.last("kernel")
+        return Path(value) if value is not None else None
+
+    def qmp_sockets(self) -> list[Path]:
+        """Return the UNIX sockets on which it serves QMP, as they are written there."""
+        found = [
+            Path(key_values(value.removeprefix(_UNIX), "path").get("path", ""))
+            for value in self.values("qmp", "qmp-pretty")
+            if value.startswith(_UNIX)
+        ]
+        chardevs = [key_values(value, "backend") for value in self.values("chardev")]
+        paths = {one.get("id"): one["path"] for one in chardevs if "path" in one}
+        for value in self.values("mon"):
+            monitor = key_values(value, "chardev")
+            path = paths.get(monitor.get("chardev"))
+            if monitor.get("mode") == "control" and path is not None:
+                found.append(Path(path))
+        return found
+
+
+def key_values(text: str, first: str) -> dict[str, str]:
+    """Read a list of ``name=value``; a later one of a name counts.
+
+    :param text: as ``q35,accel=kvm``.
+    :param first: the name of the first item where it has none. Others without a
+        name are switches, and left out.
+    """
+    found: dict[str, str] = {}
+    for index, item in enumerate(text.replace(",,", "\0").split(",")):
+        name, equals, value = item.replace("\0", ",").partition("=")
+        if equals:
+            found[name] = value
+        elif index == 0 and name:
+            found[first] = name
+    return found
+
+
+def quoted(value: str | Path) -> str:
+    """Return a value that is fit for such a list."""
+    return str(value).replace(",", ",,")
+
+
+def _options(arguments: Sequence[str]) -> list[Option]:
+    found = []
+    left = iter(arguments)
+    for argument in left:
+        # A word by itself is a disk's image; a single dash is one too.
+        if not argument.startswith("-") or argument == "-":
+            continue
+        name = argument.removeprefix("-").removeprefix("-")
+        found.append(Option(name, None if name in FLAGS else next(left, None)))
+    return found

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The QEMUs that run on this host, by /proc: their names and their QMP sockets.
+
+A process is taken for a QEMU by the name that it was started under; its command
+line tells the rest. Both can be read of other users' processes too, unless /proc
+hides them (hidepid).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from qemu_glue.commandline import CommandLine
+
+_PROGRAM = re.compile(r"qemu-system-[A-Za-z0-9_-]+|qemu-kvm|qemu|kvm")
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class QemuInProc:
+    """A QEMU that runs.
+
+    :param pid: its process id (C ``pid_t``).
+    :param command: its command line.
+    """
+
+    pid: int
+    command: CommandLine
+
+    @property
+    def name(self) -> str | None:
+        """The guest's name, of ``-name``."""
+        return self.command.guest_name()
+
+    def qmp_sockets(self) -> list[Path]:
+        """Return its QMP sockets' paths, as this process reaches them.
+
+        A path on its command line is of its folder and its root, not of ours.
+        """
+        process = PROC / str(self.pid)
+        root = process / "root"
+        found = []
+        for path in self.command.qmp_sockets():
+            inside = path if path.is_absolute() else _target(process / "cwd") / path
+            own_root = _target(root)
+            found.append(inside if own_root == Path("/") else root / inside.relative_to("/"))
+        return found
+
+
+def qemu_of(pid: int) -> QemuInProc | None:
+    """Return the QEMU that a process is; None if it is none, or gone."""
+    try:
+        raw = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return None
+    command = [item.decode(errors="surrogateescape") for item in raw.split(b"\0")[:-1]]
+    if not command or not _PROGRAM.fullmatch(Path(command[0]).name):
+        return None
+    return QemuInProc(pid, CommandLine(command))
+
+
+def running_qemus() -> list[QemuInProc]:
+    """Return all QEMUs that run, in the order of their process ids."""
+    pids = sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+    return [found for pid in pids if (found := qemu_of(pid)) is not None]
+
+
+def _target(link: Path) -> Path:
+    """Return where a link of /proc leads; the root when it may not be read."""
+    try:
+        return link.readlink()
+    except OSError:
+        return Path("/")
