@@ -28,8 +28,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("kvmbpf.cli.check", "check", "Say what is wrong with device objects."),
     "dt": ("kvmbpf.cli.dt", "dt_command", "Print devices as nodes of a device tree."),
     "acpi": ("kvmbpf.cli.acpi", "acpi_command", "Print devices as an ACPI table."),
-    "run": ("kvmbpf.cli.vm", "run_command", "Start QEMU with devices attached."),
-    "attach": ("kvmbpf.cli.vm", "attach_command", "Attach a device to a running VM."),
+    "run": ("kvmbpf.cli.run", "run_command", "Start QEMU with devices attached."),
+    "attach": ("kvmbpf.cli.attach", "attach_command", "Attach a device to a running VM."),
+    "watch": ("kvmbpf.cli.watch", "watch_command", "Reset a VM's devices with it."),
     "update": (
         "kvmbpf.cli.update",
         "update_command",

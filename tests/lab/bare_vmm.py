@@ -7,6 +7,8 @@ process id.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,14 +18,22 @@ from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
 from kvmbpf.closing import Closing
 from tests.lab.steered import GPA
 
+_PR_SET_DUMPABLE = 4
+
 
 class BareVmm(Closing):
-    """A VMM process; leaving the context ends it."""
+    """A VMM process; leaving the context ends it.
 
-    def __init__(self) -> None:
+    :param vms: how many VMs it has; the first one's guest obeys.
+    :param user: the user and group that it becomes, or None.
+    """
+
+    def __init__(self, *, vms: int = 1, user: int | None = None) -> None:
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._pipe), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, self._pipe, vms, user), daemon=True
+        )
         self._process.start()
         theirs.close()
         assert self._pipe.recv() == "ready"
@@ -60,9 +70,19 @@ class BareVmm(Closing):
         self._pipe.close()
 
 
-def _serve(pipe: Connection, parents: Connection) -> None:
+def _become(user: int) -> None:
+    """Be a user's process, as one that was started by that user."""
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def _serve(pipe: Connection, parents: Connection, vms: int, user: int | None) -> None:
     parents.close()
-    with LoopGuest(GPA, irqchip=True) as guest:
+    with contextlib.ExitStack() as stack:
+        guest, *_ = [stack.enter_context(LoopGuest(GPA, irqchip=True)) for _ in range(vms)]
+        if user is not None:
+            _become(user)
         pipe.send("ready")
         while True:
             access, count, offset = pipe.recv()

@@ -30,8 +30,13 @@ TABLE: list[tuple[str, list[str], int, str]] = [
     ("no object", ["attach", "absent.o", "--pid", "1"], 15, "absent.o: "),
     ("a directory", ["attach", "/", "--pid", "1"], 15, "/: "),
     ("not an ELF", ["attach", __file__, "--pid", "1"], 15, "not an ELF"),
-    ("no VM named", ["attach", OBJECT], 2, "either --pid or --qmp"),
-    ("two VMs named", ["attach", OBJECT, "--pid", "1", "--qmp", "x"], 2, "either --pid or --qmp"),
+    ("no VM named", ["attach", OBJECT], 2, "by one of --pid, --qmp and --vm"),
+    (
+        "two VMs named",
+        ["attach", OBJECT, "--pid", "1", "--qmp", "x"],
+        2,
+        "by one of --pid, --qmp and --vm",
+    ),
     ("pid 0", ["attach", OBJECT, "--pid", "0"], 2, "--pid"),
     ("pid of nobody", ["attach", OBJECT, "--pid", "4194304"], 10, "ESRCH"),
     ("no VM there", ["attach", OBJECT, "--pid", SELF], 13, "no KVM virtual machine"),
@@ -49,7 +54,6 @@ TABLE: list[tuple[str, list[str], int, str]] = [
     ("no such VM", ["detach", "demo", "--vm", "absent"], 13, "VM absent"),
     ("nothing to run", ["run", "--device", OBJECT], 2, "COMMAND"),
     ("no device", ["run", "--", "true"], 2, "--device"),
-    ("no machine named", ["run", "--device", OBJECT, "--", "true"], 16, "-M q35"),
     ("no such QEMU", ["run", "--device", OBJECT, "--", "absent-qemu", "-M", "q35"], 16, "absent"),
     ("not QEMU", ["run", "--device", OBJECT, "--", "false", "-M", "q35"], 16, "false"),
     (

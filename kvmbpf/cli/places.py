@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a command is told a device's place, and how it says it."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+
+from kvmbpf.manager.record import DeviceRecord
+
+
+class Address(click.ParamType[int]):
+    """A number, decimal or as 0x..., not negative."""
+
+    name = "number"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number that a text says."""
+        if isinstance(value, int):
+            return value
+        try:
+            number = int(str(value), 0)
+        except ValueError:
+            self.fail(f"{value!r} is not a number; write 0xfef00000 or the like", param, ctx)
+        if number < 0:
+            self.fail(f"{value!r} is negative", param, ctx)
+        return number
+
+
+AT = click.option(
+    "--at",
+    "--gpa",
+    "gpas",
+    metavar="ADDRESS",
+    type=Address(),
+    multiple=True,
+    help="Place a region there: its address, or its first port. Once a region, in their order.",
+)
+GSI = click.option(
+    "--gsi",
+    "gsis",
+    metavar="GSI",
+    type=Address(),
+    multiple=True,
+    help="Wire an irq there. Once an irq, in their order.",
+)
+
+
+def describe(record: DeviceRecord) -> str:
+    """Return what a device is and where it went, in one line."""
+    parts = [f"device {record.device} ({' '.join(record.compatible)})"]
+    for index, region in enumerate(record.regions):
+        where, unit = ("port ", "ports") if region.on_ports else ("", "bytes")
+        parts.append(f"region {index} at {where}{region.gpa:#x}, {region.size:#x} {unit}")
+    parts += [f"irq {i} on gsi {q.gsi}, {q.trigger}" for i, q in enumerate(record.irqs)]
+    return "; ".join(parts)
+
+
+def tell(sentence: str) -> None:
+    """Print a sentence beside what QEMU may print: on standard error, and marked.
+
+    A guest goes on when nobody is left to read it.
+    """
+    with contextlib.suppress(OSError):
+        click.echo(f"kvmbpf: {sentence}", err=True)
