@@ -34,6 +34,7 @@ _VIRT = MachineProfile(
     window_port=0,
     window_ports=0,
     gsis=tuple(range(112, 112 + 64)),
+    gsi_end=988,  # shared peripheral interrupts of a GIC
     firmware=Firmware.DEVICE_TREE,
     firmware_irqs=True,
 )

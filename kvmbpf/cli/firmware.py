@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kvmbpf.cli.options import Number
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Firmware, MachineProfile, Placed, place
@@ -28,29 +29,10 @@ _BY_HAND = MachineProfile(
     window_port=0,
     window_ports=0,
     gsis=(),
+    gsi_end=1 << 32,
     firmware=Firmware.DEVICE_TREE,
     firmware_irqs=True,
 )
-
-
-class Number(click.ParamType[int]):
-    """A number, decimal or as 0x..., not negative."""
-
-    name = "number"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Return the number that a text says."""
-        if isinstance(value, int):
-            return value
-        try:
-            number = int(str(value), 0)
-        except ValueError:
-            self.fail(f"{value!r} is not a number; write 0xc000000 or the like", param, ctx)
-        if number < 0:
-            self.fail(f"{value!r} is negative", param, ctx)
-        return number
 
 
 FILES = click.argument(

@@ -21,6 +21,26 @@ _SHORTEST_S, _LONGEST_S = 0.01, 366 * 86400.0
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
+class Number(click.ParamType[int]):
+    """A number, decimal or as 0x..., not negative."""
+
+    name = "number"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number that a text says."""
+        if isinstance(value, int):
+            return value
+        try:
+            number = int(str(value), 0)
+        except ValueError:
+            self.fail(f"{value!r} is not a number; write 0xfef00000 or the like", param, ctx)
+        if number < 0:
+            self.fail(f"{value!r} is negative", param, ctx)
+        return number
+
+
 class Nanoseconds(click.ParamType[int]):
     """A time with its unit, as 500us or 2ms."""
 

@@ -7,35 +7,15 @@ import contextlib
 
 import click
 
+from kvmbpf.cli.options import Number
 from kvmbpf.manager.record import DeviceRecord
-
-
-class Address(click.ParamType[int]):
-    """A number, decimal or as 0x..., not negative."""
-
-    name = "number"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Return the number that a text says."""
-        if isinstance(value, int):
-            return value
-        try:
-            number = int(str(value), 0)
-        except ValueError:
-            self.fail(f"{value!r} is not a number; write 0xfef00000 or the like", param, ctx)
-        if number < 0:
-            self.fail(f"{value!r} is negative", param, ctx)
-        return number
-
 
 AT = click.option(
     "--at",
     "--gpa",
     "gpas",
     metavar="ADDRESS",
-    type=Address(),
+    type=Number(),
     multiple=True,
     help="Place a region there: its address, or its first port. Once a region, in their order.",
 )
@@ -43,7 +23,7 @@ GSI = click.option(
     "--gsi",
     "gsis",
     metavar="GSI",
-    type=Address(),
+    type=Number(),
     multiple=True,
     help="Wire an irq there. Once an irq, in their order.",
 )

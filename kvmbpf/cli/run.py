@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from kvmbpf.cli.options import MAX_FAULTS, MAX_RUN, NAME
-from kvmbpf.cli.places import Address, describe, tell
+from kvmbpf.cli.options import MAX_FAULTS, MAX_RUN, NAME, Number
+from kvmbpf.cli.places import describe, tell
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.run import Wanted, run
 from kvmbpf.manager.store import Store, check_name
@@ -36,7 +36,7 @@ class DeviceOption(click.ParamType[Wanted]):
             name, equals, number = item.partition("=")
             if not equals or name not in found:
                 self.fail(f"{item!r}: what may follow is at=ADDRESS or gsi=GSI", param, ctx)
-            found[name].append(Address().convert(number, param, ctx))
+            found[name].append(Number().convert(number, param, ctx))
         return Wanted(Path(path), tuple(found["at"]) or None, tuple(found["gsi"]) or None)
 
 
