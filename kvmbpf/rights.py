@@ -26,8 +26,8 @@ NUMBERS = {
 _IN_SYS_ADMIN = ("CAP_BPF", "CAP_PERFMON")
 
 
-def effective(status: Path = Path("/proc/self/status")) -> int:
-    """Return the capabilities in effect, as a bitmap (C ``__u64``)."""
+def effective(status: Path = Path("/proc/thread-self/status")) -> int:
+    """Return this thread's capabilities in effect, as a bitmap (C ``__u64``)."""
     for line in status.read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)

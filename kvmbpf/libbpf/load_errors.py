@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError, KvmBpfError, UnsupportedError, VerifierError
-from kvmbpf.libbpf import capabilities
 from kvmbpf.libbpf.btf import kernel_struct_home
+from kvmbpf.libbpf.capabilities import load_hint
 from kvmbpf.libbpf.lib import Feature, call_failed, need
 from kvmbpf.libbpf.refusal import explain
 from kvmbpf.libbpf.source_lines import source_lookup
+from kvmbpf.rights import lacking
 
 _NOISE = ("failed to load object", "failed to open ")
 _NO_FUNCTION = re.compile(r"extern \(func ksym\) '(?P<name>\w+)': not found")
@@ -34,7 +35,7 @@ def program_refused(path: Path, name: str, log: str, messages: Sequence[str]) ->
     """
     found = explain(log, source_lookup(path, name))
     mend = found.mend or "`kvmbpf --verbose` shows the verifier's whole log"
-    if "CAP_PERFMON" in capabilities.lacking():
+    if lacking("CAP_PERFMON"):
         mend = "without CAP_PERFMON it takes less: run as root, or " + mend
     return VerifierError(
         f"{path}: program {name}",
@@ -71,7 +72,7 @@ def load_failed(
                 f"it declares kernel function {found['name']}() otherwise than this kernel "
                 "has it: declare it as in `bpftool btf dump file /sys/kernel/btf/vmlinux format c`",
             )
-    hint = capabilities.load_hint() if result == -errno.EPERM else telling(messages)
+    hint = load_hint() if result == -errno.EPERM else telling(messages)
     return call_failed(f"bpf_object__load({path})", result, hint)
 
 
