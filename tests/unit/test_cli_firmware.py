@@ -203,7 +203,7 @@ def test_binary_is_not_for_a_terminal(command: str, demo_v1: Path) -> None:
         ),
         ((*HERE, "--at", "0x1000"), 2, "more --at or --gsi than the devices have regions or irqs"),
         ((*HERE, "--gsi", "1"), 2, "more --at or --gsi than the devices have regions or irqs"),
-        (("--at", "x", "--gsi", "1"), 2, "'x' is not a number; write 0xc000000 or the like"),
+        (("--at", "x", "--gsi", "1"), 2, "'x' is not a number; write 0xfef00000 or the like"),
         (("--at", "-1", "--gsi", "1"), 2, "'-1' is negative"),
         (("--at", "0x1001", "--gsi", "1"), 17, "address 0x1001 is not aligned to 0x1000"),
         (

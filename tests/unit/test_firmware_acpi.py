@@ -77,12 +77,12 @@ def test_several_devices_each_with_its_own_name(tmp_path: Path) -> None:
     assert re.findall(r"_UID, (\w+)", text) == ["Zero", "One", "0x02"]
     assert re.findall(r'"compatible", "([^"]+)"', text) == ["a,dev0", "a,dev1", "a,dev2"]
     assert re.findall(r"ReadWrite, (\w+)", text) == ["0xFEF00000", "0xFEF01000", "0xFEF02000"]
-    assert re.findall(r"\{ (0x\w+), \}", text) == ["0x00000005", "0x00000006", "0x00000007"]
+    assert re.findall(r"\{ (0x\w+), \}", text) == ["0x00000005", "0x00000006", "0x00000003"]
 
 
 def test_level_and_edge_in_their_order(tmp_path: Path) -> None:
     spec = replace(DEMO, irqs=(IrqSpec(0), IrqSpec(1, Trigger.LEVEL), IrqSpec(2)))
-    text = disassemble(to_ssdt([place(spec, Q35, gsis=[9, 20, 300])]), tmp_path)
+    text = disassemble(to_ssdt([Placed(spec, (0xFEF00000,), (9, 20, 300))]), tmp_path)
     assert re.findall(r"Interrupt \(ResourceConsumer, (\w+), ActiveHigh, Exclusive", text) == [
         "Edge",
         "Level",

@@ -59,9 +59,9 @@ def test_interrupts_are_left_out() -> None:
 
 def test_several_regions_above_4_gib_too() -> None:
     spec = replace(DEMO, regions=(DEMO.regions[0], replace(DEMO.regions[0], index=1, size=1 << 33)))
-    text = text_of([place(spec, Q35, gpas=[0x1234567000, 0xFEF00000])])
+    text = text_of([place(spec, Q35, gpas=[0x1234567000, 0x500000000])])
     assert "demo@1234567000 {" in text
-    assert "reg = <0x12 0x34567000 0x00 0x1000 0x00 0xfef00000 0x02 0x00>;" in text
+    assert "reg = <0x12 0x34567000 0x00 0x1000 0x05 0x00 0x02 0x00>;" in text
 
 
 def test_several_devices() -> None:
