@@ -26,8 +26,9 @@ from kvmbpf.lab.twoway import Lane, TwoWay
 _PORTS = Path("/sys/class/virtio-ports")
 # What the terminal still holds when the command has ended is there already.
 _DRAIN_S = 0.1
-# A command would inherit that, and `yes | head` never end.
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+# A command would inherit what is ignored: `yes | head` would never end, nor Ctrl-C work.
+# The first two by Python; the others by a shell, for what it runs in the background.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT)
 
 
 def find_port(name: str, ports: Path = _PORTS) -> Path:
@@ -70,7 +71,7 @@ def serve(port: int, rows: int, columns: int, command: Sequence[str]) -> int:
 def _become(rows: int, columns: int, command: Sequence[str]) -> None:
     """In the child: set the terminal's size, and become the command."""
     try:
-        for signum in _IGNORED_BY_PYTHON:
+        for signum in _IGNORED:
             signal.signal(signum, signal.SIG_DFL)
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.execvp(command[0], list(command))  # noqa: S606  a shell is what it is to be
