@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Where the exchange folder is inside the lab.
-EXCHANGE = "/run/kvmbpf"
+EXCHANGE = "/run/kvmbpf-lab"
 RW_TAG = "kvmbpf.rw"
 OUT_PORT = "kvmbpf.out"
 ERR_PORT = "kvmbpf.err"

@@ -151,9 +151,11 @@ class Store:
     def vms(self) -> list[str]:
         """Return the names of the VMs that have pins, records or a lock."""
         names = {path.name for path in _children(self.pin_dir)}
-        names |= {
-            path.stem if path.suffix == ".lock" else path.name for path in _children(self.run_dir)
-        }
+        for path in _children(self.run_dir):
+            if path.suffix == ".lock":
+                names.add(path.stem)
+            elif path.is_dir():
+                names.add(path.name)
         return sorted(filter(_NAME.fullmatch, names))
 
     def devices(self, vm: str) -> list[str]:
