@@ -117,12 +117,13 @@ def test_has_attr_tells_what_set_and_get_know(device: KvmDevice) -> None:
         uapi.KVM_DEV_BPF_INFO,
         uapi.KVM_DEV_BPF_RESET,
         uapi.KVM_DEV_BPF_STATS_ENABLE,
+        uapi.KVM_DEV_BPF_OPEN,
     ):
         assert device.has_attr(group, 0)
         assert not device.has_attr(group, 1)
     assert device.has_attr(uapi.KVM_DEV_BPF_STATS, 7)
     assert not device.has_attr(uapi.KVM_DEV_BPF_STATS, 8)
-    assert not device.has_attr(8, 0)
+    assert not device.has_attr(uapi.KVM_DEV_BPF_OPEN + 1, 0)
 
 
 def test_an_irq_needs_an_interrupt_controller_in_the_kernel(vm: Vm, device: KvmDevice) -> None:
