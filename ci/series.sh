@@ -62,7 +62,15 @@ configure() {
 # Build what the patch may touch; any line that is a warning or an error is a failure.
 build() {
 	local name="$1" patch="$2" out="$FOLDER/$1" log="$FOLDER/$1/build.log"
+	# Again: an option that a patch adds is not in what was configured before it.
+	{
+		cat "$SERIES/config.fragment"
+		overlay "$name"
+	} >>"$out/.config"
 	make -s -C "$TREE" O="$out" olddefconfig >/dev/null 2>&1
+	if [ -f "$TREE/virt/kvm/kvm_bpf_dev.c" ] && [ "$name" != off ]; then
+		grep -q '^CONFIG_KVM_BPF=y' "$out/.config" || die "$patch: $name: CONFIG_KVM_BPF is off"
+	fi
 	if ! make -s -C "$TREE" O="$out" -j"$(nproc)" "${GOALS[@]}" >"$log" 2>&1 ||
 		grep -q 'warning:' "$log"; then
 		grep -m 5 -E 'warning:|error:|\*\*\*' "$log" >&2
