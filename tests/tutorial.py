@@ -29,6 +29,9 @@ _BLOCK = re.compile(
 )
 _LAB = "kvmbpf lab run -- "
 _HOME = "/home/you"
+# What a pytest of the page's own would take from the one that runs it, or from a CI:
+# there it does not shorten its last lines.
+_PYTEST_READS = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "CI", "BUILD_NUMBER")
 # What makes files that later steps take: all of a page that the lab need not see again is left out.
 _MAKES = ("kvmbpf new ", "kvmbpf build ", "cd ", "gcc ")
 # What differs from machine to machine, and how it is compared.
@@ -111,8 +114,8 @@ class Reader:
             "COLUMNS": "80",
             "LC_ALL": "C.UTF-8",
         }
-        environment.pop("PYTEST_ADDOPTS", None)
-        environment.pop("PYTEST_CURRENT_TEST", None)
+        for name in _PYTEST_READS:
+            environment.pop(name, None)
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,

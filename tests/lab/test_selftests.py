@@ -16,7 +16,9 @@ def test_the_series_own_selftests_pass(debug: bool) -> None:
     kernel = ensure_kernel(debug=debug)
     programs = choose(kernel, build_selftests(kernel))
     report = run_selftests(kernel, programs)
-    problems = {one.name: one.problems for one in report.programs if one.problems}
-    assert problems == {}
+    failed = [one for one in report.programs if one.problems]
+    for one in failed:
+        print(f"{one.name} said:\n{one.errors}")
+    assert {one.name: one.problems for one in failed} == {}
     assert report.complaints == ()
     assert len(report.programs) == len(programs) >= 8

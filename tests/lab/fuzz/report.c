@@ -101,16 +101,6 @@ static void print_counts(void)
 		printf("%9lu  %s\n", report->events[i], event_names[i]);
 }
 
-uint64_t report_tried(unsigned int nr)
-{
-	uint64_t tried = 0;
-	unsigned int i;
-
-	for (i = 0; i < nr; i++)
-		tried += report->ops[i].tried;
-	return tried;
-}
-
 /* Print all of it; return how many operations, and events if asked for, were never reached. */
 unsigned int report_print(const char *const *names, unsigned int nr, bool with_events)
 {

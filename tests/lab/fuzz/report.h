@@ -51,7 +51,6 @@ void report_result(unsigned int op, int result);
 void report_event(enum report_event event);
 void report_exit(uint32_t reason);
 void report_violation(const char *format, ...) __attribute__((format(printf, 1, 2)));
-uint64_t report_tried(unsigned int nr);
 unsigned int report_print(const char *const *names, unsigned int nr, bool with_events);
 void report_print_violations(void);
 
