@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Short names for the scripts in ci/.
-.PHONY: setup lint test demo fuzz mutate series clean
+.PHONY: setup lint test demo fuzz mutate hammer series clean
 setup: ; @ci/setup.sh
 lint: ; @ci/lint.sh
 test: ; @ci/test.sh
 demo: ; @ci/demo.sh
 fuzz: ; @FUZZ_SECONDS='$(SECONDS)' FUZZ_SEED='$(SEED)' ci/fuzz.sh
 mutate: ; @MUTATIONS='$(COUNT)' FUZZ_SEED='$(SEED)' ci/mutate.sh
+hammer: ; @UPDATES='$(UPDATES)' ci/hammer.sh
 series: ; @ci/series.sh
 clean: ; @rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

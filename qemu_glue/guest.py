@@ -57,8 +57,10 @@ class GuestConfig:
     def arguments(self, runtime: RuntimeDir) -> list[str]:
         """Return QEMU's arguments, with the guest's ports in `runtime`."""
         # No XSAVE: nested in an emulated host, its sizes do not add up, and the
-        # guest's kernel warns of that at length.
-        cpu = self.cpu or ("host,xsave=off" if self.accel == "kvm" else "max")
+        # guest's kernel warns of that at length. No TSC deadline: a host that
+        # measured its TSC again after its KVM was up sets such timers for far too
+        # late (KVM says "user requested TSC rate below hardware speed").
+        cpu = self.cpu or ("host,xsave=off,tsc-deadline=off" if self.accel == "kvm" else "max")
         arguments = ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         arguments += ["-machine", f"{_MACHINE[self.machine]},accel={self.accel}", "-cpu", cpu]
         arguments += ["-smp", str(self.smp), "-m", f"{self.memory_mib}M"]

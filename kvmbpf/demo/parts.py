@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a demo guest needs, made on this machine and kept in the cache.
+"""What demo guests need, made on this machine and kept in the cache.
 
-The demo device's two objects, the guest's driver built for the lab's kernel,
-and the initramfs with it. They are remade when any of their sources change.
+The demo device's two objects, the guest's driver built for the guest's kernel,
+and the initramfs with it. The guest's kernel is the lab's own, or Debian's.
+They are remade when any of their sources change.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.compile import HEADERS, SHIPPED, compile_shipped, find_clang
-from kvmbpf.demo.guest_files import GUEST_INIT, build_initramfs, build_module
+from kvmbpf.demo.debian import DebianKernel, fetch_debian_kernel
+from kvmbpf.demo.guest_files import GUEST_INIT, build_initramfs, build_module, build_reader
 from kvmbpf.errors import StateError
 from kvmbpf.lab import LabKernel
 from kvmbpf.lab.cache import build_lock, in_use, parts_folder
 
 PARTS_VARIABLE = "KVMBPF_DEMO_PARTS"
+DEBIAN_VARIABLE = "KVMBPF_DEBIAN_PARTS"
 _STAMP = "complete"
 
 
@@ -58,7 +61,7 @@ def make_parts(kernel: LabKernel) -> Parts:
     :param kernel: the guest's kernel: the lab's own.
     :raise KvmBpfError: when a compiler is missing, or something does not build.
     """
-    folder = parts_folder() / _key(kernel)
+    folder = parts_folder() / _digest(kernel.key)
     parts = Parts(folder)
     with build_lock(_say_waiting, "parts.lock"), in_use(kernel.folder):
         if (folder / _STAMP).exists():
@@ -67,8 +70,47 @@ def make_parts(kernel: LabKernel) -> Parts:
         for name in ("demo/demo_v1", "demo/demo_v2", "bench/bench"):
             compile_shipped(name, folder)
         module = build_module(kernel.build_tree, folder / "module")
-        build_initramfs(parts.initramfs, [module])
+        build_initramfs(parts.initramfs, [module], programs=[build_reader(folder)])
         (folder / _STAMP).touch()
+    return parts
+
+
+@dataclass(frozen=True)
+class DebianParts:
+    """What a guest needs that runs Debian's own kernel; the device's objects are in `Parts`.
+
+    :param folder: where it lies.
+    """
+
+    folder: Path
+
+    @property
+    def initramfs(self) -> Path:
+        """The guest's root, with the driver in it."""
+        return self.folder / "initramfs.gz"
+
+    @property
+    def kernel(self) -> DebianKernel:
+        """Debian's kernel."""
+        folder, release = (self.folder / _STAMP).read_text(encoding="utf-8").splitlines()
+        return DebianKernel(Path(folder), release)
+
+
+def make_debian_parts() -> DebianParts:
+    """Return the parts for Debian's kernel; make them unless the cache has them.
+
+    :raise KvmBpfError: when it cannot be had, or something does not build.
+    """
+    kernel = fetch_debian_kernel()
+    folder = parts_folder() / _digest(kernel.folder.name)
+    parts = DebianParts(folder)
+    with build_lock(_say_waiting, "parts.lock"):
+        if (folder / _STAMP).exists():
+            return parts
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        module = build_module(kernel.build_tree, folder / "module")
+        build_initramfs(parts.initramfs, [module], programs=[build_reader(folder)])
+        (folder / _STAMP).write_text(f"{kernel.folder}\n{kernel.release}\n", encoding="utf-8")
     return parts
 
 
@@ -87,8 +129,20 @@ def given_parts(folder: str | None) -> Parts:
     return Parts(Path(folder))
 
 
-def _key(kernel: LabKernel) -> str:
-    digest = hashlib.sha256(f"{kernel.key} {find_clang()}".encode())
+def given_debian_parts(folder: str | None) -> DebianParts:
+    """Return the parts that another process made.
+
+    :param folder: the value of $KVMBPF_DEBIAN_PARTS.
+    :raise StateError: when there are none.
+    """
+    if not folder or not (Path(folder) / _STAMP).exists():
+        raise StateError(f"{DEBIAN_VARIABLE} names no finished parts")
+    return DebianParts(Path(folder))
+
+
+def _digest(kernel: str) -> str:
+    """Return the key of what is made of these sources for a kernel."""
+    digest = hashlib.sha256(f"{kernel} {find_clang()}".encode())
     driver = GUEST_INIT.parent
     for folder in (HEADERS, SHIPPED / "demo", SHIPPED / "bench", driver, driver / "kvmbpf_demo"):
         for path in sorted(folder.iterdir()):

@@ -26,6 +26,7 @@ import pytest
 from kvmbpf.demo.parts import PARTS_VARIABLE, make_parts
 from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import LabRun, ensure_kernel
+from tests.lab.debian import debian_environment
 from tests.lab.fuzzers import FUZZER_TESTS, compile_fuzzers
 from tests.lab.objects import (
     HEADER_TESTS,
@@ -99,6 +100,7 @@ class LabSession:
                 REPORTS_VARIABLE: str(place / "reports"),
                 OBJECTS_VARIABLE: str(place),
                 PARTS_VARIABLE: str(parts.folder),
+                **debian_environment(items),
             },
         )
         self._run.start()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from kvmbpf.demo.driver import Driver
 from kvmbpf.demo.parts import PARTS_VARIABLE, Parts, given_parts
-from kvmbpf.demo.story import Driver
 from kvmbpf.lab import require_kernel
 from kvmbpf.manager import Store, device_state
 from qemu_glue.console import GuestConsole
@@ -198,7 +198,7 @@ def test_a_guest_on_pc_binds_its_driver(kvmbpf: Commands, runtime: RuntimeDir, g
     config = GuestConfig(kernel.bzimage, parts.initramfs, machine="pc", memory_mib=kernel.guest_mib)
     with (
         running(
-            kvmbpf, runtime, f"{parts.v1},gsi={gsi}", "-S", *config.arguments(runtime)
+            kvmbpf, runtime, f"{parts.v1},gsi={gsi},gsi={gsi + 1}", "-S", *config.arguments(runtime)
         ) as found,
         GuestConsole(control_port(runtime), kernel_log(runtime)) as console,
     ):
@@ -206,7 +206,7 @@ def test_a_guest_on_pc_binds_its_driver(kvmbpf: Commands, runtime: RuntimeDir, g
             qmp.execute("cont")
             console.wait_ready(120 * PACE)
             driver = Driver(console)
-            driver.write("ring", 10)
+            driver.write("doorbell", 10)
             assert int(driver.read("interrupts")) == 10
             qmp.execute("quit")
         assert found.process.wait(60 * PACE) == 0

@@ -13,26 +13,29 @@ DEVICES = Path(__file__).resolve().parents[2] / "kvmbpf" / "devices"
 PROGS = Path(__file__).resolve().parent / "progs"
 
 
+def _compile(source: Path, name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_device(source, tmp_path_factory.mktemp("objects") / f"{name}.bpf.o")
+
+
 @pytest.fixture(scope="session")
 def demo_v1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the demo device's first version, compiled."""
-    return compile_device(
-        DEVICES / "demo" / "demo_v1.bpf.c", tmp_path_factory.mktemp("objects") / "demo_v1.bpf.o"
-    )
+    """Return the small device's first version, compiled."""
+    return _compile(PROGS / "small_v1.bpf.c", "demo_v1", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def demo_v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the demo device's second version, compiled."""
-    return compile_device(
-        DEVICES / "demo" / "demo_v2.bpf.c", tmp_path_factory.mktemp("objects") / "demo_v2.bpf.o"
-    )
+    """Return the small device's second version, compiled."""
+    return _compile(PROGS / "small_v2.bpf.c", "demo_v2", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def shipped_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the demo device as it ships, its first version, compiled."""
+    return _compile(DEVICES / "demo" / "demo_v1.bpf.c", "demo_v1", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a device that has one of everything, compiled."""
-    return compile_device(
-        PROGS / "everything.bpf.c",
-        tmp_path_factory.mktemp("objects") / "everything.bpf.o",
-    )
+    return _compile(PROGS / "everything.bpf.c", "everything", tmp_path_factory)

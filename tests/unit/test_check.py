@@ -270,7 +270,7 @@ def test_a_device_function_that_is_not_weak(demo_v1: Path, tmp_path: Path) -> No
     finding = only(path)
     assert (finding.severity, finding.rule) == (Severity.WARNING, "kernel-function")
     assert "does not load on a stock kernel" in finding.sentence
-    assert finding.where.startswith("demo.bpf.h line "), "not a line of our header"
+    assert finding.where.startswith("small.bpf.h line "), "not a line of our header"
 
 
 def test_sleeping_where_it_is_not_allowed(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_an_unfinished_kernel_build_is_refused(tmp_path: Path) -> None:
 def test_a_failed_build_tells_the_compilers_first_error(tmp_path: Path) -> None:
     # Not a kernel's headers: the real source meets a real compiler, which refuses it.
     (tmp_path / "Module.symvers").touch()
-    (tmp_path / "Makefile").write_text("modules:\n\t$(CC) -c $(M)/kvmbpf_demo.c -o /dev/null\n")
-    with pytest.raises(LabError, match=r"kvmbpf_demo\.c:\d+:\d+: fatal error: linux/") as caught:
+    (tmp_path / "Makefile").write_text("modules:\n\t$(CC) -c $(M)/demo_main.c -o /dev/null\n")
+    with pytest.raises(LabError, match=r"demo_main\.c:\d+:\d+: fatal error: linux/") as caught:
         build_module(tmp_path, tmp_path / "out")
     assert "\n" not in str(caught.value)

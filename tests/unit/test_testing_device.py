@@ -148,10 +148,10 @@ def test_a_failed_reset_says_what_the_device_returned(dev: Device) -> None:
 
 def test_reset_of_a_device_without_one() -> None:
     with (
-        Device(DEVICES / "demo" / "demo_v1.bpf.c") as demo,
-        pytest.raises(StateError, match="device demo has no KVMBPF_RESET"),
+        Device(DEVICES / "bench" / "bench.bpf.c") as bench,
+        pytest.raises(StateError, match="device bench has no KVMBPF_RESET"),
     ):
-        demo.reset()
+        bench.reset()
 
 
 # variables

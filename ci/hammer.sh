@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Hammer the demo device in the lab from four vCPUs while its program is
+# replaced 10,000 times, or $UPDATES; show the figures. Arguments go to pytest.
+set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+set_up
+cd "$ROOT"
+
+updates="${UPDATES:-10000}"
+say "$updates updates under load"
+export KVMBPF_HAMMER_UPDATES="$updates" KVMBPF_REQUIRE=1
+# Each 50 updates are one report; 20 s an update are plenty.
+export KVMBPF_LAB_SILENCE_S="${KVMBPF_LAB_SILENCE_S:-1800}"
+exec "$VENV/bin/pytest" -rP tests/lab/test_hammer.py "$@"
