@@ -11,7 +11,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 
-from kvmbpf.bpfnames import (
+from kvmbpf.check.finding import Finding, Rule, Severity, line_of
+from kvmbpf.objfile import RESET_PROGRAM, DeviceObject, EntryKind
+from kvmbpf.objfile.btf import BTF_SECTION
+from kvmbpf.objfile.elf import printable
+from kvmbpf.objfile.names import (
     DEVICE_KFUNCS,
     HELPERS,
     KERNEL_KFUNCS,
@@ -19,12 +23,8 @@ from kvmbpf.bpfnames import (
     STRUCT_OPS_HELPERS,
     helper_name,
 )
-from kvmbpf.btffile import BTF_SECTION
-from kvmbpf.check.finding import Finding, Rule, Severity, line_of
-from kvmbpf.elffile import printable
-from kvmbpf.objfile import RESET_PROGRAM, DeviceObject, EntryKind
-from kvmbpf.objneeds import Uses
-from kvmbpf.objops import OpsMap, read_ops_maps
+from kvmbpf.objfile.needs import Uses
+from kvmbpf.objfile.ops import OpsMap, read_ops_maps
 from kvmbpf.placement import PAGE_BYTES
 from kvmbpf.spec import Bus
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kvmbpf.bpfnames import IRQ_KFUNCS
 from kvmbpf.check.finding import Finding, Rule, Severity, line_of
-from kvmbpf.describe import core_types
 from kvmbpf.dts import Strings, parse_value
 from kvmbpf.objfile import DeviceObject, EntryKind
+from kvmbpf.objfile.describe import core_types
+from kvmbpf.objfile.names import IRQ_KFUNCS
 from kvmbpf.spec import PropertySpec, RegionSpec
 
 _OWN_MAPS = "kvmbpf_"

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from kvmbpf.closing import Closing
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError, StateError
 from kvmbpf.libbpf import log
 from kvmbpf.libbpf.btf import Btf
@@ -31,7 +30,8 @@ from kvmbpf.libbpf.load_errors import load_failed, program_refused, telling
 from kvmbpf.libbpf.map import ObjectMap
 from kvmbpf.libbpf.program import BpfProgram
 from kvmbpf.libbpf.verifier_log import VerifierLogs
-from kvmbpf.objneeds import CodeMap
+from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.objfile.needs import CodeMap
 from kvmbpf.uapi import bpf as uapi
 from kvmbpf.uapi import kvmbpf as header
 

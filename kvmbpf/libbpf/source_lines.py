@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kvmbpf.btfext import BtfExt
-from kvmbpf.btffile import Btf
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
 from kvmbpf.libbpf.refusal import Lookup, SourceLine, is_the_author_s
+from kvmbpf.objfile.btf import Btf
+from kvmbpf.objfile.btfext import BtfExt
+from kvmbpf.objfile.elf import ElfImage
 
 _INSN_BYTES = 8
 

@@ -10,10 +10,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmbpf.btffile import BTF_SECTION, Btf, BtfType, Kind
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile import read_device
+from kvmbpf.objfile.btf import BTF_SECTION, Btf, BtfType, Kind
+from kvmbpf.objfile.elf import ElfImage
 from kvmbpf.spec import DeviceSpec
 from kvmbpf.testing.types import (
     Array,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kvmbpf.elffile import ElfImage
+from kvmbpf.objfile.elf import ElfImage
 from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 from tests.unit.note_encoder import (
     DEMO,

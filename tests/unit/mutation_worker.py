@@ -23,10 +23,10 @@ from types import FrameType
 
 from kvmbpf.check import check_device
 from kvmbpf.check.rules import CHECKS
-from kvmbpf.describe import describe
 from kvmbpf.errors import BadFileError
-from kvmbpf.notes import read_notes
 from kvmbpf.objfile import DeviceObject
+from kvmbpf.objfile.describe import describe
+from kvmbpf.objfile.notes import read_notes
 from tests.unit.mutants import Mutant, Objects, changed_notes, random_notes
 from tests.unit.note_encoder import encodings
 

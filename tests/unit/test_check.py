@@ -15,8 +15,8 @@ import pytest
 from kvmbpf.check import SCHEMA, Finding, Rule, Severity, check_file
 from kvmbpf.check.loading import MANY_INSTRUCTIONS
 from kvmbpf.compile import SHIPPED, compile_device, compile_shipped, find_clang, header_folders
-from kvmbpf.elffile import ElfImage
-from tests.unit.test_objfile import EVERYTHING, compiled
+from kvmbpf.objfile.elf import ElfImage
+from tests.unit.test_object_reader import EVERYTHING, compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = '.compatible = "acme,d", .regions = { KVMBPF_MMIO(16) }'

@@ -11,9 +11,9 @@ import pytest
 
 from kvmbpf.bench.minimal_vmm import SOURCE as MINIMAL_VMM
 from kvmbpf.compile import HEADERS, compile_device, compile_library, find_clang
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError, UnsupportedError
 from kvmbpf.objfile import read_device, read_object
+from kvmbpf.objfile.elf import ElfImage
 from kvmbpf.spec import Bus, Trigger
 from tests.header_examples import DESIGN_EXAMPLE
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.btffile import Btf, Kind
 from kvmbpf.compile import compile_device
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.btf import Btf, Kind
+from kvmbpf.objfile.elf import ElfImage
 from kvmbpf.uapi.kvmbpf import kvmbpf_call, kvmbpf_log_record
 from tests.header_examples import Example, examples, public_names, undocumented
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import compile_shipped
-from kvmbpf.describe import SCHEMA, describe
-from kvmbpf.elffile import ElfImage
-from kvmbpf.notes import NOTE_SECTION
 from kvmbpf.objfile import read_object
+from kvmbpf.objfile.describe import SCHEMA, describe
+from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.objfile.notes import NOTE_SECTION
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import compile_device
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
-from kvmbpf.notes import (
+from kvmbpf.objfile import read_device
+from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.objfile.notes import (
     DEVICE_BYTES,
     HEAD_BYTES,
     MAX_NOTES,
@@ -25,7 +26,6 @@ from kvmbpf.notes import (
     NoteType,
     read_notes,
 )
-from kvmbpf.objfile import read_device
 from kvmbpf.spec import PropertySpec
 from tests.unit.note_encoder import LARGEST, encode_device, encode_note, encode_property
 

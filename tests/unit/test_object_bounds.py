@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.btfext import MAX_CORE, MAX_LINES
-from kvmbpf.btffile import Kind
-from kvmbpf.elffile import MAX_FILE_BYTES, MAX_RELOCATIONS, MAX_SYMBOLS, ElfImage
-from kvmbpf.objneeds import MAX_REFERENCES
+from kvmbpf.objfile.btf import Kind
+from kvmbpf.objfile.btfext import MAX_CORE, MAX_LINES
+from kvmbpf.objfile.elf import MAX_FILE_BYTES, MAX_RELOCATIONS, MAX_SYMBOLS, ElfImage
+from kvmbpf.objfile.needs import MAX_REFERENCES
 from kvmbpf.spec import PropertySpec
 from tests.unit.mutation_process import WorkerProcess
 from tests.unit.mutation_worker import MAX_STEPS
 from tests.unit.note_encoder import DEMO, encode_note, encode_notes
-from tests.unit.test_btffile import Builder
+from tests.unit.test_object_btf import Builder
 
 TOO_MANY = f"more than {MAX_REFERENCES} references"
 

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from kvmbpf.compile import compile_shipped
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
-from kvmbpf.notes import NOTE_SECTION, read_notes
+from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.objfile.notes import NOTE_SECTION, read_notes
 from tests.unit.mutation_process import WorkerProcess
 from tests.unit.mutation_worker import MAX_MEMORY_BYTES, section_content, without_optional
 from tests.unit.note_encoder import DEMO, encode_note, encode_notes, encodings
-from tests.unit.test_objfile import EVERYTHING, compiled
+from tests.unit.test_object_reader import EVERYTHING, compiled
 
 MUTATIONS = int(os.environ.get("KVMBPF_MUTATIONS", "100000"))
 SEED = int(os.environ.get("KVMBPF_FUZZ_SEED", "0"), 0) or random.SystemRandom().getrandbits(64)

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kvmbpf.dts import DtsError, check_property_name, parse_value
-from kvmbpf.elffile import printable
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.elf import printable
 from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 
 NOTE_SECTION = ".note.kvmbpf"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.bpfnames: the numbers of this machine's headers, the functions of our series."""
+"""kvmbpf.objfile.names: the numbers of this machine's headers, the functions of our series."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from kvmbpf.bpfnames import (
+from kvmbpf.objfile.names import (
     DEVICE_KFUNCS,
     HELPERS,
     IRQ_KFUNCS,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objfile: what is read from good objects, and each wrong one."""
+"""kvmbpf.objfile.reader: what is read from good objects, and each wrong one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import compile_device, find_clang, header_folders
-from kvmbpf.elffile import MAX_FILE_BYTES, ElfImage
 from kvmbpf.errors import BadFileError
-from kvmbpf.notes import NOTE_SECTION
 from kvmbpf.objfile import EntryKind, read_device, read_object
+from kvmbpf.objfile.elf import MAX_FILE_BYTES, ElfImage
+from kvmbpf.objfile.notes import NOTE_SECTION
 from kvmbpf.spec import Bus, PropertySpec, Trigger
 from tests.unit.note_encoder import DEMO, encode_notes
 

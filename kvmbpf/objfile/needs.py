@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kvmbpf.elffile import ElfImage, Relocation, Section, Symbol
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.elf import ElfImage, Relocation, Section, Symbol
 
 INSTRUCTION_BYTES = 8
 # Of all functions together, in instructions. A file has at most 2 ** 19.

@@ -12,10 +12,10 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from kvmbpf.bpfnames import map_type_name
-from kvmbpf.btffile import Btf, Kind, Variable
-from kvmbpf.elffile import ElfImage, Symbol
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.btf import Btf, Kind, Variable
+from kvmbpf.objfile.elf import ElfImage, Symbol
+from kvmbpf.objfile.names import map_type_name
 
 MAX_FIELDS = 4096
 MAX_STRUCT_DEPTH = 8

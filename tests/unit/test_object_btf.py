@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.btffile and kvmbpf.btfext: types, source lines and CO-RE relocations.
+"""kvmbpf.objfile.btf and kvmbpf.objfile.btfext: types, source lines and CO-RE relocations.
 
 Objects are compared with what bpftool reads in them.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.btfext import BtfExt
-from kvmbpf.btffile import MAX_DEPTH, Btf, Kind
 from kvmbpf.compile import compile_device, find_clang
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.btf import MAX_DEPTH, Btf, Kind
+from kvmbpf.objfile.btfext import BtfExt
+from kvmbpf.objfile.elf import ElfImage
 
 FILE = Path("types.o")
 

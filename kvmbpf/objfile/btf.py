@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmbpf.elffile import ElfImage, printable
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.elf import ElfImage, printable
 
 BTF_SECTION = ".BTF"
 BTF_MAGIC = 0xEB9F

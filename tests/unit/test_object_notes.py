@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.notes: what good notes say, and each wrong one."""
+"""kvmbpf.objfile.notes: what good notes say, and each wrong one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.notes import (
+from kvmbpf.objfile.notes import (
     MAX_NOTES,
     MAX_PROPERTIES,
     NOTE_FORMAT,

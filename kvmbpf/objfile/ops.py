@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from kvmbpf.btffile import Btf, BtfType, Kind
-from kvmbpf.elffile import ElfImage, Section
 from kvmbpf.errors import BadFileError
-from kvmbpf.objlayout import STRUCT_OPS_SECTION
+from kvmbpf.objfile.btf import Btf, BtfType, Kind
+from kvmbpf.objfile.elf import ElfImage, Section
+from kvmbpf.objfile.layout import STRUCT_OPS_SECTION
 
 # More of these than any object has.
 MAX_OPS_MAPS = 64

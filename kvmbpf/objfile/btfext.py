@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kvmbpf.btffile import BTF_MAGIC, BTF_VERSION, Btf, Kind
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.btf import BTF_MAGIC, BTF_VERSION, Btf, Kind
+from kvmbpf.objfile.elf import ElfImage
 
 BTF_EXT_SECTION = ".BTF.ext"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.elffile: the same sections, symbols and relocations that pyelftools reads."""
+"""kvmbpf.objfile.elf: the same sections, symbols and relocations that pyelftools reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
-from kvmbpf.elffile import MAX_RELOCATIONS, ElfImage, Section
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.elf import MAX_RELOCATIONS, ElfImage, Section
 
 
 def section_of(elf: ElfImage, name: str) -> Section:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kvmbpf.btfext import BtfExt
-from kvmbpf.btffile import Btf
-from kvmbpf.elffile import ElfImage, Symbol
 from kvmbpf.errors import BadFileError
-from kvmbpf.notes import (
+from kvmbpf.objfile.btf import Btf
+from kvmbpf.objfile.btfext import BtfExt
+from kvmbpf.objfile.elf import ElfImage, Symbol
+from kvmbpf.objfile.layout import MapInfo, StateInfo, read_maps, read_state
+from kvmbpf.objfile.needs import INSTRUCTION_BYTES, CodeMap
+from kvmbpf.objfile.notes import (
     NOTE_SECTION,
     REGION_BYTES,
     REGION_PROGRAMS,
@@ -27,8 +29,6 @@ from kvmbpf.notes import (
     Notes,
     read_notes,
 )
-from kvmbpf.objlayout import MapInfo, StateInfo, read_maps, read_state
-from kvmbpf.objneeds import INSTRUCTION_BYTES, CodeMap
 from kvmbpf.spec import DeviceSpec
 
 RESET_PROGRAM = "kvmbpf_reset"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objlayout: maps and state, with the places that the compiler gave them."""
+"""kvmbpf.objfile.layout: maps and state, with the places that the compiler gave them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import compile_device, find_clang, header_folders
-from kvmbpf.elffile import ElfImage
 from kvmbpf.objfile import DeviceObject, read_object
-from kvmbpf.objlayout import MAX_FIELDS, MAX_STRUCT_DEPTH, FieldInfo, StateInfo, read_state
+from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.objfile.layout import MAX_FIELDS, MAX_STRUCT_DEPTH, FieldInfo, StateInfo, read_state
 
 HEAD = (
     "#include <kvmbpf.bpf.h>\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objneeds: what programs call and touch, through what they call."""
+"""kvmbpf.objfile.needs: what programs call and touch, through what they call."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import compile_device
-from kvmbpf.elffile import ElfImage
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile import EntryKind, read_object
-from kvmbpf.objneeds import CodeMap, Uses
-from tests.unit.test_objfile import EVERYTHING, compiled
+from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.objfile.needs import CodeMap, Uses
+from tests.unit.test_object_reader import EVERYTHING, compiled
 
 CALLS = """
 #include <linux/bpf.h>
