@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kvmbpf.errors import PlacementError
 from kvmbpf.spec import Bus, DeviceSpec
@@ -137,33 +137,18 @@ Q35 = MachineProfile(
 # 14 and 15 are the disks', and PCI has 10 and 11. ACPI lets a guest move PCI to 5;
 # Linux keeps what the firmware chose. 16 and up lead nowhere: the PIIX has no pins
 # for them, but the IO-APIC does, and nothing else uses those.
-PC = MachineProfile(
-    name="pc",
-    window_gpa=_WINDOW_GPA,
-    window_bytes=_WINDOW_BYTES,
-    window_port=_WINDOW_PORT,
-    window_ports=_WINDOW_PORTS,
-    gsis=(5, 16, 17, 18, 19, 20, 21, 22, 23, 3, 7),
-    firmware=Firmware.ACPI,
-    firmware_irqs=True,
-    gsi_end=_IO_APIC_PINS,
-    hidden=_HIDDEN,
-)
+PC = replace(Q35, name="pc", gsis=(5, 16, 17, 18, 19, 20, 21, 22, 23, 3, 7))
 
 # Its virtio transports have 24 to 47; 16 to 23 with ACPI and one IO-APIC, and then
 # PCI 12 to 15; 5 to 12 without ACPI. It ignores -acpitable, and a node of a -dtb
 # has no interrupt while ACPI owns the IO-APIC.
-MICROVM = MachineProfile(
+MICROVM = replace(
+    Q35,
     name="microvm",
-    window_gpa=_WINDOW_GPA,
-    window_bytes=_WINDOW_BYTES,
-    window_port=_WINDOW_PORT,
-    window_ports=_WINDOW_PORTS,
     gsis=(13, 14, 15),
     firmware=Firmware.DEVICE_TREE,
     firmware_irqs=False,
     gsi_end=2 * _IO_APIC_PINS,
-    hidden=_HIDDEN,
 )
 
 # A further architecture's machine goes here: arm64's virt has its own window, no

@@ -13,16 +13,7 @@ from pathlib import Path
 
 import click
 
-from kvmbpf.cli.firmware import (
-    AT,
-    FILES,
-    GSI,
-    OUTPUT,
-    chosen_format,
-    emit,
-    machine_option,
-    place_all,
-)
+from kvmbpf.cli.firmware import Request, asks
 from kvmbpf.errors import UnsupportedError
 from kvmbpf.firmware import to_ssdt
 from kvmbpf.placement import PROFILES, Firmware
@@ -33,25 +24,8 @@ _MACHINES = {
 
 
 @click.command(name="acpi")
-@FILES
-@machine_option(_MACHINES)
-@AT
-@GSI
-@click.option(
-    "--format",
-    "wanted",
-    type=click.Choice(["aml", "dsl"]),
-    help="Binary, or source text by way of iasl.  [default: by the suffix of OUT, else aml]",
-)
-@OUTPUT
-def acpi_command(
-    files: tuple[Path, ...],
-    machine: str | None,
-    places: tuple[int, ...],
-    gsis: tuple[int, ...],
-    wanted: str | None,
-    output: Path | None,
-) -> None:
+@asks(_MACHINES, {".aml": "aml", ".dsl": "dsl"}, "Binary, or source text by way of iasl.")
+def acpi_command(request: Request) -> None:
     """Print the ACPI table (SSDT) of the devices in FILE...
 
     \b
@@ -66,10 +40,8 @@ def acpi_command(
     `kvmbpf run` does the first by itself. A device is a PRP0001 there, so the
     guest's driver is the one that a device tree would bind.
     """  # noqa: D301 (\b is click's mark for text that is not to be wrapped)
-    placed = place_all(files, _MACHINES[machine] if machine else None, places, gsis)
-    table = to_ssdt(placed)
-    how = chosen_format(wanted, output, {".aml": "aml", ".dsl": "dsl"})
-    emit(table if how == "aml" else _source(table), output, "add -o FILE, or --format dsl")
+    table = to_ssdt(request.place())
+    request.emit(table if request.form == "aml" else _source(table), "dsl")
 
 
 def _source(table: bytes) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from kvmbpf.cli.options import MAX_FAULTS, MAX_RUN, OBJECT
-from kvmbpf.cli.places import AT, GSI, describe, tell
+from kvmbpf.cli.options import AT, GSI, MAX_FAULTS, MAX_RUN, OBJECT
+from kvmbpf.cli.places import describe, tell
 from kvmbpf.errors import VmmError
 from kvmbpf.manager import Store, attach, list_devices
 from kvmbpf.manager.locate import Located, locate

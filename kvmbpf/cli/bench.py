@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -49,6 +50,14 @@ def _help() -> str:
     )
 
 
+def _times(
+    name: str, default: int, what: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return an option that is a number, of at least 1."""
+    at_least_1 = click.IntRange(min=1)
+    return click.option(name, default=default, show_default=True, type=at_least_1, help=what)
+
+
 @click.command(help=_help(), short_help="Measure the cost of an access on each path.")
 @click.option(
     "--path",
@@ -58,20 +67,8 @@ def _help() -> str:
     multiple=True,
     help="Measure this path, and the loop alone; may be given more than once.  [default: all]",
 )
-@click.option(
-    "--count",
-    default=10_000,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Accesses: a round makes so many, and then twice as many.",
-)
-@click.option(
-    "--rounds",
-    default=3,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Rounds a path; their median is shown.",
-)
+@_times("--count", 10_000, "Accesses: a round makes so many, and then twice as many.")
+@_times("--rounds", 3, "Rounds a path; their median is shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every round.")
 def bench(chosen: tuple[AccessPath, ...], count: int, rounds: int, as_json: bool) -> None:
     """Measure what an access costs (the help is made above)."""

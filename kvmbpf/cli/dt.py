@@ -10,17 +10,8 @@ from pathlib import Path
 
 import click
 
-from kvmbpf.cli.firmware import (
-    AT,
-    FILES,
-    GSI,
-    OUTPUT,
-    chosen_format,
-    emit,
-    machine_option,
-    place_all,
-    read_base,
-)
+from kvmbpf.cli.firmware import Request, asks
+from kvmbpf.errors import BadFileError
 from kvmbpf.firmware import Base, to_dtb, to_dts
 from kvmbpf.placement import PROFILES, Firmware, MachineProfile
 
@@ -42,10 +33,7 @@ _MACHINES = {**PROFILES, _VIRT.name: _VIRT}
 
 
 @click.command(name="dt")
-@FILES
-@machine_option(_MACHINES)
-@AT
-@GSI
+@asks(_MACHINES, {".dts": "dts", ".dtb": "dtb"}, "Text or binary.")
 @click.option(
     "--base",
     metavar="DTB",
@@ -62,23 +50,8 @@ _MACHINES = {**PROFILES, _VIRT.name: _VIRT}
     metavar="NODE",
     help="The interrupt controller in it, by path or label.  [default: that of the parent]",
 )
-@click.option(
-    "--format",
-    "wanted",
-    type=click.Choice(["dts", "dtb"]),
-    help="Text or binary.  [default: by the suffix of OUT, else dts]",
-)
-@OUTPUT
 def dt_command(
-    files: tuple[Path, ...],
-    machine: str | None,
-    places: tuple[int, ...],
-    gsis: tuple[int, ...],
-    base: Path | None,
-    parent: str | None,
-    interrupt_parent: str | None,
-    wanted: str | None,
-    output: Path | None,
+    request: Request, base: Path | None, parent: str | None, interrupt_parent: str | None
 ) -> None:
     """Print the device-tree nodes of the devices in FILE...
 
@@ -97,11 +70,21 @@ def dt_command(
     """  # noqa: D301 (\b is click's mark for text that is not to be wrapped)
     if base is None and (parent or interrupt_parent):
         raise click.UsageError("--parent and --interrupt-parent are nodes of --base")
-    profile = _MACHINES[machine] if machine else None
-    placed = place_all(files, profile, places, gsis)
+    placed = request.place()
     tree = None
     if base is not None:
-        tree = Base(read_base(base), str(base), parent, interrupt_parent)
-    how = chosen_format(wanted, output, {".dts": "dts", ".dtb": "dtb"})
-    content = to_dtb(placed, tree) if how == "dtb" else to_dts(placed, tree)
-    emit(content, output, "add -o FILE, or --format dts")
+        tree = Base(_read_base(base), str(base), parent, interrupt_parent)
+    content = to_dtb(placed, tree) if request.form == "dtb" else to_dts(placed, tree)
+    request.emit(content, "dts")
+
+
+def _read_base(file: Path, limit_bytes: int = 16 << 20) -> bytes:
+    """Return a file's content, or somewhat more of it than a device tree can be.
+
+    :raise BadFileError: when it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            return opened.read(limit_bytes + 1)
+    except OSError as error:
+        raise BadFileError(file, f"cannot be read: {error.strerror}") from error

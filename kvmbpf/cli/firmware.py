@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``kvmbpf dt`` and ``kvmbpf acpi`` share: where devices are, where output goes.
+"""What ``kvmbpf dt`` and ``kvmbpf acpi`` share: what they are asked for, and how they answer.
 
 Reads object files only: no privilege, no libbpf, no QEMU.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from kvmbpf.cli.options import Number
+from kvmbpf.cli.options import AT, GSI
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Firmware, MachineProfile, Placed, place
 from kvmbpf.spec import DeviceSpec
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 # A machine of which nothing is known: whoever gives no --machine gives the places.
 _BY_HAND = MachineProfile(
@@ -29,78 +30,136 @@ _BY_HAND = MachineProfile(
     window_port=0,
     window_ports=0,
     gsis=(),
-    gsi_end=1 << 32,
     firmware=Firmware.DEVICE_TREE,
     firmware_irqs=True,
 )
 
 
-FILES = click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
-AT = click.option(
-    "--at",
-    "places",
-    metavar="ADDRESS",
-    type=Number(),
-    multiple=True,
-    help="Where a region is: its address, or its first port; once a region, through all files.",
-)
-GSI = click.option(
-    "--gsi",
-    "gsis",
-    metavar="N",
-    type=Number(),
-    multiple=True,
-    help="The interrupt of an irq; once an irq, through all files.",
-)
-OUTPUT = click.option(
-    "-o", "--output", metavar="OUT", type=click.Path(path_type=Path), help="Write to this file."
-)
+@dataclass(frozen=True)
+class Request:
+    """What a command is asked for.
+
+    :param files: object files.
+    :param profile: the machine that has room; None for none.
+    :param gpas: address or first port of each region, through all files.
+    :param gsis: interrupt of each irq, through all files.
+    :param form: the output's format.
+    :param output: the file that it goes to; None is standard output.
+    """
+
+    files: Sequence[Path]
+    profile: MachineProfile | None
+    gpas: Sequence[int]
+    gsis: Sequence[int]
+    form: str
+    output: Path | None
+
+    def place(self) -> list[Placed]:
+        """Return the devices of the files, each at its place.
+
+        :raise BadFileError: when a file is no device object.
+        :raise PlacementError: when a device does not fit.
+        :raise click.UsageError: when it is not said where a device is.
+        """
+        gpas, gsis = self.gpas, self.gsis
+        placed: list[Placed] = []
+        for file in self.files:
+            spec = read_device(file)
+            own_gpas, gpas = gpas[: len(spec.regions)], gpas[len(spec.regions) :]
+            own_gsis, gsis = gsis[: len(spec.irqs)], gsis[len(spec.irqs) :]
+            if self.profile is None:
+                _check_said(file, spec, own_gpas, own_gsis)
+            profile = self.profile or _BY_HAND
+            placed.append(place(spec, profile, own_gpas or None, own_gsis or None, taken=placed))
+        if gpas or gsis:
+            raise click.UsageError("more --at or --gsi than the devices have regions or irqs")
+        return placed
+
+    def emit(self, content: str | bytes, text_form: str) -> None:
+        """Write text or bytes to the file, or to standard output unless that is a terminal's.
+
+        :param text_form: the format that is text, for whoever has a terminal.
+        :raise BadFileError: when the file cannot be written.
+        :raise click.UsageError: when bytes would go to a terminal.
+        """
+        if self.output is not None:
+            try:
+                self.output.write_bytes(content if isinstance(content, bytes) else content.encode())
+            except OSError as error:
+                raise BadFileError(self.output, f"cannot be written: {error.strerror}") from error
+        elif isinstance(content, bytes) and sys.stdout.isatty():
+            raise click.UsageError(
+                "this is a terminal, and the output is binary: "
+                f"add -o FILE, or --format {text_form}"
+            )
+        else:
+            click.echo(content, nl=False)
 
 
-def machine_option(profiles: Mapping[str, MachineProfile]) -> Callable[[Command], Command]:
-    """Return the option that names one of these machines."""
-    return click.option(
-        "--machine",
-        type=click.Choice(list(profiles)),
-        help="Place what is not given with --at and --gsi where this machine has room.",
+def asks(machines: Mapping[str, MachineProfile], forms: Mapping[str, str], said: str) -> Decorator:
+    """Return what gives a command the shared arguments and options, as a `Request`.
+
+    :param machines: those that ``--machine`` may name.
+    :param forms: suffix of a file, as ``.dtb``, and its format; the first is the default.
+    :param said: what the formats are, for the help.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def asked(
+            files: tuple[Path, ...],
+            machine: str | None,
+            gpas: tuple[int, ...],
+            gsis: tuple[int, ...],
+            form: str | None,
+            output: Path | None,
+            **own: object,
+        ) -> None:
+            profile = machines[machine] if machine else None
+            form = form or _form_of(output, forms)
+            command(Request(files, profile, gpas, gsis, form, output), **own)
+
+        given: Callable[..., None] = asked
+        for option in reversed(_options(machines, forms, said)):
+            given = option(given)
+        return given
+
+    return decorate
+
+
+def _options(
+    machines: Mapping[str, MachineProfile], forms: Mapping[str, str], said: str
+) -> tuple[Decorator, ...]:
+    default = next(iter(forms.values()))
+    path = click.Path(path_type=Path)
+    return (
+        click.argument("files", metavar="FILE...", nargs=-1, required=True, type=path),
+        click.option(
+            "--machine",
+            type=click.Choice(list(machines)),
+            help="Place what is not given with --at and --gsi where this machine has room.",
+        ),
+        AT,
+        GSI,
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(list(forms.values())),
+            help=f"{said}  [default: by the suffix of OUT, else {default}]",
+        ),
+        click.option("-o", "--output", metavar="OUT", type=path, help="Write to this file."),
     )
 
 
-def place_all(
-    files: Sequence[Path],
-    profile: MachineProfile | None,
-    places: Sequence[int],
-    gsis: Sequence[int],
-) -> list[Placed]:
-    """Return the devices of some object files, each at its place.
-
-    :param profile: the machine that has room; None for none.
-    :param places: address or first port of each region, through all files.
-    :param gsis: interrupt of each irq, through all files.
-    :raise BadFileError: when a file is no device object.
-    :raise PlacementError: when a device does not fit.
-    :raise click.UsageError: when it is not said where a device is.
-    """
-    placed: list[Placed] = []
-    for file in files:
-        spec = read_device(file)
-        own_places, places = places[: len(spec.regions)], places[len(spec.regions) :]
-        own_gsis, gsis = gsis[: len(spec.irqs)], gsis[len(spec.irqs) :]
-        if profile is None:
-            _check_said(file, spec, own_places, own_gsis)
-        placed.append(
-            place(spec, profile or _BY_HAND, own_places or None, own_gsis or None, taken=placed)
-        )
-    if places or gsis:
-        raise click.UsageError("more --at or --gsi than the devices have regions or irqs")
-    return placed
+def _form_of(output: Path | None, forms: Mapping[str, str]) -> str:
+    """Return the format that a file's suffix says, or the default."""
+    by_suffix = forms.get(output.suffix) if output is not None else None
+    return by_suffix or next(iter(forms.values()))
 
 
-def _check_said(file: Path, spec: DeviceSpec, places: Sequence[int], gsis: Sequence[int]) -> None:
+def _check_said(file: Path, spec: DeviceSpec, gpas: Sequence[int], gsis: Sequence[int]) -> None:
     free = [region for region in spec.regions if region.base is None]
-    if free and not places:
+    if free and not gpas:
         raise click.UsageError(
             f"{file}: where is {spec.name}? give --machine, or --at for each of its "
             f"{len(spec.regions)} regions"
@@ -110,45 +169,3 @@ def _check_said(file: Path, spec: DeviceSpec, places: Sequence[int], gsis: Seque
             f"{file}: where are {spec.name}'s interrupts? give --machine, or --gsi for each of "
             f"its {len(spec.irqs)} irqs"
         )
-
-
-def read_base(file: Path, limit_bytes: int = 16 << 20) -> bytes:
-    """Return a file's content, or somewhat more of it than a device tree can be.
-
-    :raise BadFileError: when it cannot be read.
-    """
-    try:
-        with file.open("rb") as opened:
-            return opened.read(limit_bytes + 1)
-    except OSError as error:
-        raise BadFileError(file, f"cannot be read: {error.strerror}") from error
-
-
-def emit(content: str | bytes, output: Path | None, hint: str) -> None:
-    """Write text or bytes to a file, or to standard output unless that is a terminal's.
-
-    :param output: the file; None is standard output.
-    :param hint: how to have text instead of bytes.
-    :raise BadFileError: when the file cannot be written.
-    :raise click.UsageError: when bytes would go to a terminal.
-    """
-    if output is not None:
-        try:
-            output.write_bytes(content if isinstance(content, bytes) else content.encode())
-        except OSError as error:
-            raise BadFileError(output, f"cannot be written: {error.strerror}") from error
-    elif isinstance(content, bytes) and sys.stdout.isatty():
-        raise click.UsageError(f"this is a terminal, and the output is binary: {hint}")
-    else:
-        click.echo(content, nl=False)
-
-
-def chosen_format(given: str | None, output: Path | None, suffixes: Mapping[str, str]) -> str:
-    """Return the output's format: what is given, or goes by the file's suffix.
-
-    :param suffixes: suffix of a file, as ``.dtb``, and its format; the first is the default.
-    """
-    if given is not None:
-        return given
-    by_suffix = suffixes.get(output.suffix) if output is not None else None
-    return by_suffix or next(iter(suffixes.values()))

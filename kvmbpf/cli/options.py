@@ -76,6 +76,25 @@ class Seconds(click.ParamType[float]):
         return seconds
 
 
+# For the commands that place devices.
+AT = click.option(
+    "--at",
+    "--gpa",
+    "gpas",
+    metavar="ADDRESS",
+    type=Number(),
+    multiple=True,
+    help="Place a region there: its address, or its first port. Once a region, in their order.",
+)
+GSI = click.option(
+    "--gsi",
+    "gsis",
+    metavar="GSI",
+    type=Number(),
+    multiple=True,
+    help="Wire an irq there. Once an irq, in their order.",
+)
+
 # For the commands that attach: what `kvmbpf.manager.Limits` takes.
 MAX_FAULTS = click.option(
     "--max-faults",

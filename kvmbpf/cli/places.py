@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a command is told a device's place, and how it says it."""
+"""How a command says where a device is."""
 
 from __future__ import annotations
 
@@ -7,26 +7,7 @@ import contextlib
 
 import click
 
-from kvmbpf.cli.options import Number
 from kvmbpf.manager.record import DeviceRecord
-
-AT = click.option(
-    "--at",
-    "--gpa",
-    "gpas",
-    metavar="ADDRESS",
-    type=Number(),
-    multiple=True,
-    help="Place a region there: its address, or its first port. Once a region, in their order.",
-)
-GSI = click.option(
-    "--gsi",
-    "gsis",
-    metavar="GSI",
-    type=Number(),
-    multiple=True,
-    help="Wire an irq there. Once an irq, in their order.",
-)
 
 
 def describe(record: DeviceRecord) -> str:

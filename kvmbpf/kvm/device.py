@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from typing import TypeVar
 
 from kvmbpf.errors import KernelCallError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.ioctl import ioctl_struct
 from kvmbpf.uapi import kvm as uapi
+
+Value = ctypes.Structure | ctypes.c_uint32 | ctypes.c_uint64
+Filled = TypeVar("Filled", bound=Value)
 
 # What the groups are called in messages.
 _GROUPS = {
@@ -43,16 +47,14 @@ class KvmDevice(OwnedFd):
             EBUSY when a program is attached, EINVAL, ENXIO.
         """
         region = uapi.kvm_bpf_region(bus, 0, base, size)
-        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_REGION, index, region)
+        self._set(uapi.KVM_DEV_BPF_REGION, index, region)
 
     def region(self, index: int) -> uapi.kvm_bpf_region:
         """Return a region as it was set.
 
         :raise KernelCallError: ENOENT when it was not, ENXIO.
         """
-        region = uapi.kvm_bpf_region()
-        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_REGION, index, region)
-        return region
+        return self._get(uapi.KVM_DEV_BPF_REGION, index, uapi.kvm_bpf_region())
 
     def set_irq(self, index: int, gsi: int, *, level: bool = False) -> None:
         """Say which interrupt line a program's irq number means.
@@ -64,16 +66,14 @@ class KvmDevice(OwnedFd):
             in the kernel, EEXIST, EBUSY, EINVAL, ENXIO.
         """
         irq = uapi.kvm_bpf_irq(gsi, uapi.KVM_BPF_IRQ_LEVEL if level else 0)
-        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_IRQ, index, irq)
+        self._set(uapi.KVM_DEV_BPF_IRQ, index, irq)
 
     def irq(self, index: int) -> uapi.kvm_bpf_irq:
         """Return an interrupt as it was set.
 
         :raise KernelCallError: ENOENT when it was not, ENXIO.
         """
-        irq = uapi.kvm_bpf_irq()
-        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_IRQ, index, irq)
-        return irq
+        return self._get(uapi.KVM_DEV_BPF_IRQ, index, uapi.kvm_bpf_irq())
 
     def set_limits(self, *, max_faults: int = uapi.KVM_BPF_NO_LIMIT, max_run_ns: int = 0) -> None:
         """Say what the programs may cost before they are ejected.
@@ -85,19 +85,15 @@ class KvmDevice(OwnedFd):
         :raise KernelCallError: ENXIO when the kernel's series has no limits.
         """
         limits = uapi.kvm_bpf_limits(max_faults, 0, max_run_ns)
-        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_LIMITS, 0, limits)
+        self._set(uapi.KVM_DEV_BPF_LIMITS, 0, limits)
 
     def limits(self) -> uapi.kvm_bpf_limits:
         """Return the limits that hold."""
-        limits = uapi.kvm_bpf_limits()
-        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_LIMITS, 0, limits)
-        return limits
+        return self._get(uapi.KVM_DEV_BPF_LIMITS, 0, uapi.kvm_bpf_limits())
 
     def info(self) -> uapi.kvm_bpf_info:
         """Return what the device is, whether it works, and its last fault."""
-        info = uapi.kvm_bpf_info()
-        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_INFO, 0, info)
-        return info
+        return self._get(uapi.KVM_DEV_BPF_INFO, 0, uapi.kvm_bpf_info())
 
     def reset(self) -> None:
         """Reset the device, as its guest is: lower its interrupts, run its ``reset``.
@@ -105,27 +101,22 @@ class KvmDevice(OwnedFd):
         :raise KernelCallError: ENODEV when no programs are attached or they were
             ejected, EOPNOTSUPP when they have no ``reset``, or what it returned.
         """
-        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_RESET, 0, None)
+        self._set(uapi.KVM_DEV_BPF_RESET, 0, None)
 
     def enable_stats(self, on: bool) -> None:
         """Count and time accesses from now on, or stop that; what was counted stays."""
-        value = ctypes.c_uint32(on)
-        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_STATS_ENABLE, 0, value)
+        self._set(uapi.KVM_DEV_BPF_STATS_ENABLE, 0, ctypes.c_uint32(on))
 
     def stats_enabled(self) -> bool:
         """Tell whether accesses are counted and timed."""
-        value = ctypes.c_uint32()
-        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_STATS_ENABLE, 0, value)
-        return bool(value.value)
+        return bool(self._get(uapi.KVM_DEV_BPF_STATS_ENABLE, 0, ctypes.c_uint32()).value)
 
     def stats(self, index: int) -> uapi.kvm_bpf_stats:
         """Return the counts of a region.
 
         :raise KernelCallError: ENOENT when the region is not set, ENXIO.
         """
-        stats = uapi.kvm_bpf_stats()
-        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", uapi.KVM_DEV_BPF_STATS, index, stats)
-        return stats
+        return self._get(uapi.KVM_DEV_BPF_STATS, index, uapi.kvm_bpf_stats())
 
     def open(self, device_id: int) -> None:
         """Stand for another device of the same VM, one that programs are attached to.
@@ -137,8 +128,7 @@ class KvmDevice(OwnedFd):
             EBUSY when this one has a region or an irq, or stands for another
             already, ENXIO when the kernel's series cannot do that.
         """
-        value = ctypes.c_uint64(device_id)
-        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", uapi.KVM_DEV_BPF_OPEN, 0, value)
+        self._set(uapi.KVM_DEV_BPF_OPEN, 0, ctypes.c_uint64(device_id))
 
     def has_attr(self, group: int, index: int) -> bool:
         """Tell whether an attribute exists (KVM_DEV_BPF_*, index)."""
@@ -150,14 +140,15 @@ class KvmDevice(OwnedFd):
             raise
         return True
 
-    def _attr(
-        self,
-        request: int,
-        verb: str,
-        group: int,
-        index: int,
-        value: ctypes.Structure | ctypes.c_uint32 | ctypes.c_uint64 | None,
-    ) -> None:
+    def _set(self, group: int, index: int, value: Value | None) -> None:
+        self._attr(uapi.KVM_SET_DEVICE_ATTR, "set", group, index, value)
+
+    def _get(self, group: int, index: int, value: Filled) -> Filled:
+        """Have the kernel fill a value in, and return it."""
+        self._attr(uapi.KVM_GET_DEVICE_ATTR, "get", group, index, value)
+        return value
+
+    def _attr(self, request: int, verb: str, group: int, index: int, value: Value | None) -> None:
         address = 0 if value is None else ctypes.addressof(value)
         name = _GROUPS.get(group, f"group {group}")
         ioctl_struct(

@@ -13,14 +13,17 @@ order in which one lab has ended before the next boots.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import kernel_complaints
+from kvmbpf.manager import Store
+from tests.lab.bare_vmm import BareVmm
 from tests.lab.kmemleak import LEAK_ELSEWHERE
+from tests.lab.managed import own_store
 from tests.lab.relay import REPORTS_VARIABLE, LabSession, failed_report, write_report
 from tests.probes import lacks
 
@@ -30,6 +33,20 @@ KERNELS = ("plain", "debug")
 SESSIONS = pytest.StashKey[dict[str, LabSession | KvmBpfError]]()
 # What to show after the tests.
 ELSEWHERE: list[str] = []
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Give a store of the test's own."""
+    with own_store(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def vmm(store: Store) -> Iterator[BareVmm]:
+    """Give a VMM that ends before the store is looked over."""
+    with BareVmm() as found:
+        yield found
 
 
 def _is_relayed(item: pytest.Item) -> bool:

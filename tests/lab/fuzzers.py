@@ -24,7 +24,7 @@ SEED_VARIABLE = "KVMBPF_FUZZ_SEED"
 SECONDS_VARIABLE = "KVMBPF_FUZZ_SECONDS"
 ROUNDS_VARIABLE = "KVMBPF_KILL_ROUNDS"
 
-_SHARED = ("objects.c", "guest.c", "report.c")
+_SHARED = ("setup.c", "objects.c", "guest.c", "report.c")
 _PROGRAMS = {
     "fuzz": ("fuzz.c", "pool.c", "ops_vm.c", "ops_device.c", "ops_bpf.c", "ops_process.c"),
     "kill": ("kill.c", "kill_parties.c"),

@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,35 +18,11 @@ from kvmbpf.errors import KernelCallError, LayoutError, StateError
 from kvmbpf.libbpf import BpfLink
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
 from tests.lab.bare_vmm import BareVmm
-from tests.lab.leaks import assert_nothing_leaked
+from tests.lab.managed import VM
 from tests.lab.objects import device_object
 from tests.lab.steered import placed_steered
 
-VM = "bare"
 SEED = 20240612
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    pins = Path("/sys/fs/bpf") / f"kvmbpf-test-{os.getpid()}"
-    pins.mkdir()
-    found = Store(tmp_path / "run", pins)
-    yield found
-    found.sweep_all()
-    for vm in found.vms():
-        for device in found.devices(vm):
-            found.forget(vm, device)
-    if found.pin_dir.exists():
-        found.pin_dir.rmdir()
-    pins.rmdir()
-    assert_nothing_leaked()
-
-
-@pytest.fixture
-def vmm(store: Store) -> Iterator[BareVmm]:
-    """Give a VMM that ends before the store is looked over."""
-    with BareVmm() as found:
-        yield found
 
 
 def attach_steered(store: Store, vmm: BareVmm) -> None:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,12 @@ from kvmbpf.manager.log import RING, SECTION, Listener
 from kvmbpf.manager.trace import Tracer
 from kvmbpf.tracefs import find_tracefs
 from tests.lab.bare_vmm import BareVmm
-from tests.lab.managed import VM, Command, attach_object, kvmbpf, own_store
+from tests.lab.managed import VM, Command, attach_object, kvmbpf
 from tests.lab.objects import device_object
 from tests.lab.steered import GPA, placed_steered
 
 DECLINED, FAULTY = 0x800, 0x800  # a read there is declined, a write is a fault
 NOBODY = 65534
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with own_store(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def vmm(store: Store) -> Iterator[BareVmm]:
-    with BareVmm() as found:
-        yield found
 
 
 @pytest.fixture

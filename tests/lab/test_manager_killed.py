@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,15 +16,9 @@ from kvmbpf.libbpf.btf import vmlinux_btf
 from kvmbpf.manager import Store, detach, device_state, list_devices, update
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.leaks import bpf_objects
-from tests.lab.managed import VM, attach_object, own_store
+from tests.lab.managed import VM, attach_object
 from tests.lab.objects import device_object
 from tests.lab.stopper import Ended, run_killed_at
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with own_store(tmp_path) as found:
-        yield found
 
 
 @pytest.fixture

@@ -265,4 +265,4 @@ def test_without_iasl(demo_v1: Path, tmp_path: Path) -> None:
 def test_help_has_an_example(command: str) -> None:
     text = output(command, "--help").decode()
     assert f"kvmbpf {command} --machine" in text
-    assert "--at ADDRESS" in text
+    assert "--at, --gpa ADDRESS" in text

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 
 import pytest
+
+from tests.unit.commands import assert_refused, run_kvmbpf
 
 OBJECT, TEXT, EMPTY = "@object", "@text", "@empty"
 TABLE: list[tuple[str, list[str], int, str]] = [
@@ -31,6 +31,7 @@ TABLE: list[tuple[str, list[str], int, str]] = [
     # detach
     ("detach: nothing named", ["detach"], 2, "DEVICE"),
     ("detach: nothing attached", ["detach", "demo"], 13, "see `kvmbpf list`"),
+    ("detach: no such VM", ["detach", "demo", "--vm", "absent"], 13, "VM absent"),
     ("detach: a path for a device", ["detach", "../demo"], 13, "device name '../demo'"),
     ("detach: no name at all", ["detach", ""], 13, "device name ''"),
     ("detach: too long", ["detach", "x" * 64], 13, "up to 63 letters"),
@@ -66,18 +67,6 @@ TABLE: list[tuple[str, list[str], int, str]] = [
 ]
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    own = {"KVMBPF_RUN_DIR": str(folder / "run"), "KVMBPF_BPFFS": str(folder / "bpf")}
-    return subprocess.run(
-        [sys.executable, "-m", "kvmbpf", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | own,
-        stdin=subprocess.DEVNULL,
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [row[1:] for row in TABLE],
@@ -93,13 +82,15 @@ def test_wrong_input(
         TEXT: str(tmp_path / "text"),
         EMPTY: str(tmp_path / "empty"),
     }
-    done = run(tmp_path, *(files.get(item, item) for item in arguments))
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    assert sentence in done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 or code == 2, "one line, but for the usage that click adds"
+    done = run_kvmbpf(tmp_path, *(files.get(item, item) for item in arguments))
+    assert_refused(done, code, sentence)
+
+
+def test_nothing_attached_is_said(tmp_path: Path) -> None:
+    done = run_kvmbpf(tmp_path, "list")
+    assert (done.returncode, done.stdout) == (0, "no devices attached\n")
+    done = run_kvmbpf(tmp_path, "list", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"schema": 1, "devices": []})
 
 
 @pytest.mark.parametrize("place", ["run", "bpf/kvmbpf"])
@@ -109,7 +100,7 @@ def test_a_file_where_a_folder_should_be_is_no_device(
 ) -> None:
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / place).touch()
-    done = run(tmp_path, *command)
+    done = run_kvmbpf(tmp_path, *command)
     assert "Traceback" not in done.stderr
     assert (done.returncode, done.stdout) in ((0, "no devices attached\n"), (13, ""))
 
@@ -119,7 +110,7 @@ def test_what_is_none_of_ours_is_left_alone(tmp_path: Path) -> None:
     strange = [tmp_path / "run/a b", tmp_path / "run/.hidden", tmp_path / "bpf/kvmbpf/-x"]
     for path in strange:
         path.mkdir(parents=True)
-    done = run(tmp_path, "list")
+    done = run_kvmbpf(tmp_path, "list")
     assert (done.returncode, done.stdout) == (0, "no devices attached\n")
     assert all(path.is_dir() for path in strange)
 
@@ -128,7 +119,7 @@ def test_a_run_directory_that_others_may_enter_is_refused(tmp_path: Path) -> Non
     """A VM's leftovers would be swept: first it must be the user's own place."""
     (tmp_path / "run/vm").mkdir(parents=True)
     (tmp_path / "run").chmod(0o755)
-    done = run(tmp_path, "list")
+    done = run_kvmbpf(tmp_path, "list")
     assert done.returncode == 13
     assert "mode 755: it must be" in done.stderr
     assert "mode 700" in done.stderr

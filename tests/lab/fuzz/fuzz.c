@@ -16,17 +16,13 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -36,6 +32,7 @@
 #include "objects.h"
 #include "ops.h"
 #include "report.h"
+#include "setup.h"
 
 #define MAX_THREADS       16
 #define TICK_NS           40000000 /* interrupts what a thread waits for */
@@ -53,8 +50,10 @@ static unsigned int nr_threads = 6;
 struct guest_ram homes[POOL_HOMES];
 bool in_child;
 int kvm_fd;
-const char *pin_folder;
 const char *object_folder;
+
+static char bpffs[] = "/tmp/kvmbpf-fuzz-XXXXXX";
+const char *pin_folder = bpffs;
 
 static struct op ops[REPORT_MAX_OPS];
 static unsigned int nr_ops;
@@ -291,23 +290,6 @@ static bool run_worker(uint64_t worker, struct rng *rng)
 
 /* ---- set-up and end ------------------------------------------------------ */
 
-static void mount_private_bpffs(void)
-{
-	static char folder[] = "/tmp/kvmbpf-fuzz-XXXXXX";
-
-	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		err(2, "a mount namespace");
-	if (!mkdtemp(folder) || mount("bpf", folder, "bpf", 0, NULL))
-		err(2, "bpffs on %s", folder);
-	pin_folder = folder;
-}
-
-static void unmount_bpffs(void)
-{
-	umount2(pin_folder, MNT_DETACH);
-	rmdir(pin_folder);
-}
-
 static void print_runs(void)
 {
 	unsigned int i;
@@ -361,30 +343,16 @@ static int conclude(uint64_t workers)
 
 static void parse(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },
-		{ "seconds", required_argument, NULL, 'd' },
-		{ "threads", required_argument, NULL, 't' },
+	static const struct number_option numbers[] = {
+		{ "seconds", &seconds },
+		{ "threads", &nr_threads },
 		{},
 	};
-	int option;
+	static const char usage[] = "fuzz [--seed N] [--seconds N] [--threads N] OBJECTS";
 
-	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-		err(2, "getrandom");
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 's')
-			seed = strtoull(optarg, NULL, 0);
-		else if (option == 'd')
-			seconds = strtoul(optarg, NULL, 0);
-		else if (option == 't')
-			nr_threads = strtoul(optarg, NULL, 0);
-		else
-			exit(2);
-	}
-	if (optind != argc - 1 || !nr_threads || nr_threads > MAX_THREADS)
-		errx(2, "usage: fuzz [--seed N] [--seconds N] [--threads 1..%u] OBJECTS",
-		     MAX_THREADS);
-	object_folder = argv[optind];
+	object_folder = setup_options(argc, argv, usage, &seed, numbers);
+	if (!nr_threads || nr_threads > MAX_THREADS)
+		errx(2, "--threads is 1 to %u", MAX_THREADS);
 }
 
 static void set_up(void)
@@ -394,7 +362,7 @@ static void set_up(void)
 	report_init();
 	objects_find_layout();
 	objects_open(object_folder);
-	mount_private_bpffs();
+	setup_bpffs(bpffs);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
@@ -421,6 +389,6 @@ int main(int argc, char **argv)
 	end = time(NULL) + seconds;
 	while (time(NULL) < end && run_worker(worker, &rng))
 		worker++;
-	unmount_bpffs();
+	setup_bpffs_end(bpffs);
 	return conclude(worker);
 }

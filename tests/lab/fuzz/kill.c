@@ -16,16 +16,12 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +31,7 @@
 #include "objects.h"
 #include "random.h"
 #include "report.h"
+#include "setup.h"
 
 #define PATIENCE_NS    (20 * 1000000000ULL)
 #define CALIBRATIONS   5
@@ -70,7 +67,7 @@ static const char *const phase_names[NR_PHASES] = {
 static uint64_t seed;
 static unsigned int rounds = 500;
 static int kvm;
-static char pin_folder[] = "/tmp/kvmbpf-kill-XXXXXX";
+static char bpffs[] = "/tmp/kvmbpf-kill-XXXXXX";
 static uint64_t phase_ns[NR_PHASES];
 static uint64_t cycle_ns;
 static unsigned int hits[NR_PHASES], victims[NR_VICTIMS], pins_left, ends_before;
@@ -487,24 +484,6 @@ static void run_round(unsigned int round, struct rng *rng)
 
 /* ---- set-up and end ------------------------------------------------------ */
 
-static void mount_private_bpffs(void)
-{
-	static char path[sizeof(pin_folder) + 8];
-
-	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		err(2, "a mount namespace");
-	if (!mkdtemp(pin_folder) || mount("bpf", pin_folder, "bpf", 0, NULL))
-		err(2, "bpffs on %s", pin_folder);
-	snprintf(path, sizeof(path), "%s/link", pin_folder);
-	kill_pin = path;
-}
-
-static void unmount_bpffs(void)
-{
-	umount2(pin_folder, MNT_DETACH);
-	rmdir(pin_folder);
-}
-
 static bool print_report(uint64_t ns)
 {
 	bool all = true;
@@ -528,35 +507,23 @@ static bool print_report(uint64_t ns)
 
 static void parse(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },
-		{ "rounds", required_argument, NULL, 'r' },
-		{},
-	};
-	int option;
+	static const struct number_option numbers[] = { { "rounds", &rounds }, {} };
+	static const char usage[] = "kill [--seed N] [--rounds N] OBJECT";
 
-	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-		err(2, "getrandom");
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 's')
-			seed = strtoull(optarg, NULL, 0);
-		else if (option == 'r')
-			rounds = strtoul(optarg, NULL, 0);
-		else
-			exit(2);
-	}
-	if (optind != argc - 1)
-		errx(2, "usage: kill [--seed N] [--rounds N] OBJECT");
-	object_open(&objects[0], argv[optind]);
+	object_open(&objects[0], setup_options(argc, argv, usage, &seed, numbers));
 }
 
 static void set_up(void)
 {
+	static char path[sizeof(bpffs) + 8];
+
 	report_init();
 	objects_find_layout();
 	if (object_load(&objects[0]))
 		errx(2, "the object does not load");
-	mount_private_bpffs();
+	setup_bpffs(bpffs);
+	snprintf(path, sizeof(path), "%s/link", bpffs);
+	kill_pin = path;
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
 		err(2, "/dev/kvm");
@@ -588,7 +555,7 @@ int main(int argc, char **argv)
 		run_round(i, &rng);
 	all = print_report(now_ns() - began_ns);
 	report_print_violations();
-	unmount_bpffs();
+	setup_bpffs_end(bpffs);
 	if (report->nr_violations)
 		return 1;
 	if (rounds >= ALL_HIT_ROUNDS && !all) {
