@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "update_command",
         "Replace a device's program in a running VM.",
     ),
+    "reset": ("kvmbpf.cli.reset", "reset_command", "Run a device's reset program."),
+    "limits": ("kvmbpf.cli.limits", "limits_command", "Show or set a device's limits."),
     "detach": ("kvmbpf.cli.detach", "detach_command", "Take a device away from a running VM."),
     "list": ("kvmbpf.cli.list", "list_command", "List attached devices."),
     "info": ("kvmbpf.cli.info", "info_command", "Show everything about a device."),

@@ -74,7 +74,7 @@ def vms(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
 ARGUMENTS: dict[str, Completer] = {
     "build": sources,
     **dict.fromkeys(("inspect", "check", "dt", "acpi", "attach", "update"), objects),
-    **dict.fromkeys(("detach", "info", "stat", "log", "trace"), devices),
+    **dict.fromkeys(("reset", "limits", "detach", "info", "stat", "log", "trace"), devices),
     "run": files,
 }
 # what takes no file and no device, or is a group of commands

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from kvmbpf.cli.limits import say_limits
 from kvmbpf.cli.options import AS_JSON, DEVICE, NAME
 from kvmbpf.cli.table import moment
 from kvmbpf.libbpf import plain
-from kvmbpf.manager import Limits, Store
+from kvmbpf.manager import Store
 from kvmbpf.manager.info import Condition, DeviceInfo, Fault, device_info, monotonic_to_wall_s
 
 SCHEMA = 1
@@ -96,25 +97,18 @@ def _condition(found: DeviceInfo) -> Facts:
     condition = found.condition
     if condition is None:
         return [
-            ("limits", f"{_limits(found.record.limits)}, as they were when it was attached"),
+            ("limits", f"{say_limits(found.record.limits)}, as they were set last"),
             ("condition", f"not known: {found.no_condition}"),
         ]
     said = "EJECTED: all accesses are declined" if condition.ejected else "works"
     facts = [
-        ("limits", _limits(condition.limits)),
+        ("limits", say_limits(condition.limits)),
         ("condition", f"{said}; {condition.replaced} times replaced, {condition.faults} faults"),
         ("last fault", _fault(condition.last_fault)),
     ]
     for index, region in enumerate(condition.regions):
         facts.append((f"region {index}", f"{region.declines} declined, {region.faults} faults"))
     return facts
-
-
-def _limits(limits: Limits) -> str:
-    faults = "any number of faults" if limits.max_faults is None else f"{limits.max_faults} faults"
-    if limits.max_run_ns is None:
-        return f"{faults}, any time"
-    return f"{faults}, {limits.max_run_ns} ns an access"
 
 
 def _fault(fault: Fault | None) -> str:

@@ -15,9 +15,12 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 AS_NDJSON = click.option(
     "--json", "as_json", is_flag=True, help="Print NDJSON: one JSON object a line."
 )
+# What an `OrNone` is where there is to be no limit.
+NONE = "none"
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s)")
 _SHORTEST_S, _LONGEST_S = 0.01, 366 * 86400.0
+_LONGEST_NS = (1 << 64) - 1
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
@@ -55,7 +58,10 @@ class Nanoseconds(click.ParamType[int]):
         match = _TIME.fullmatch(str(value))
         if match is None:
             self.fail(f"{value!r} is no time; write 500us, 2ms or the like", param, ctx)
-        return round(float(match[1]) * _UNITS_NS[match[2]])
+        time_ns = round(float(match[1]) * _UNITS_NS[match[2]])
+        if time_ns > _LONGEST_NS:
+            self.fail(f"{value!r} is more than {_LONGEST_NS} ns", param, ctx)
+        return time_ns
 
 
 class Seconds(click.ParamType[float]):
@@ -74,6 +80,23 @@ class Seconds(click.ParamType[float]):
         if not _SHORTEST_S <= seconds <= _LONGEST_S:  # nor is nan
             self.fail(f"{value!r} is not from {_SHORTEST_S} to {_LONGEST_S:.0f} s", param, ctx)
         return seconds
+
+
+class OrNone(click.ParamType[int | str]):
+    """What another type takes, or ``none``, which stays `NONE`.
+
+    :param kind: the other type.
+    """
+
+    def __init__(self, kind: click.ParamType[int]) -> None:
+        self.name = kind.name
+        self._kind = kind
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """Return what a text says."""
+        return NONE if value == NONE else self._kind.convert(value, param, ctx)
 
 
 # For the commands that place devices.
@@ -95,11 +118,12 @@ GSI = click.option(
     help="Wire an irq there. Once an irq, in their order.",
 )
 
-# For the commands that attach: what `kvmbpf.manager.Limits` takes.
+# What `kvmbpf.manager.Limits` takes; the last number is the kernel's for none.
+FAULTS = click.IntRange(0, 0xFFFFFFFE)
 MAX_FAULTS = click.option(
     "--max-faults",
     metavar="N",
-    type=click.IntRange(0, 0xFFFFFFFE),
+    type=FAULTS,
     help="Eject the programs after more than N faults; any number without it.",
 )
 MAX_RUN = click.option(

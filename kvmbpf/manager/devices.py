@@ -20,16 +20,16 @@ from pathlib import Path
 
 from kvmbpf.backends import kernel
 from kvmbpf.errors import BadFileError, LayoutError, StateError
-from kvmbpf.kvm import KvmDevice, borrow_vm
+from kvmbpf.kvm import borrow_vm
 from kvmbpf.libbpf import BpfLink, BpfMap, BpfObject, Carried, carry_over, state_name
 from kvmbpf.libbpf.map import ObjectMap
+from kvmbpf.manager.limits import set_limits
 from kvmbpf.manager.record import DeviceRecord, IrqRecord, Limits, ObjectVersion, RegionRecord
 from kvmbpf.manager.store import DevicePins, Store, state_of
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
 from kvmbpf.rights import require
 from kvmbpf.spec import DeviceSpec
-from kvmbpf.uapi import kvm as uapi
 
 
 class NotAttachedError(StateError):
@@ -113,7 +113,8 @@ def attach(
         borrowed = stack.enter_context(borrow_vm(pid, vm_fd))
         loaded = stack.enter_context(kernel.open_object(path))
         device = stack.enter_context(kernel.create_device(borrowed, placed))
-        _set_limits(device, limits)
+        if limits != Limits():  # none is what it begins with, also where the series has none
+            set_limits(device, limits)
         loaded.load()
 
         pins = store.pins(vm, spec.name)
@@ -306,13 +307,6 @@ def _names_after(pins: DevicePins, loaded: BpfObject, carried: Carried) -> dict[
         state: present[state] if state in carried.carried else pins.free_name(state)
         for state in _state_maps(loaded)
     }
-
-
-def _set_limits(device: KvmDevice, limits: Limits) -> None:
-    if limits == Limits():
-        return  # none is what a device begins with, also where the series has no limits
-    faults = uapi.KVM_BPF_NO_LIMIT if limits.max_faults is None else limits.max_faults
-    device.set_limits(max_faults=faults, max_run_ns=limits.max_run_ns or 0)
 
 
 def _record(

@@ -20,6 +20,7 @@ from kvmbpf.kvm import KvmDevice
 from kvmbpf.libbpf.loaded import LoadedProgram, ProgramInfo, open_map_id, program_ids
 from kvmbpf.libbpf.map import BpfMap
 from kvmbpf.manager.devices import DeviceStatus, find_device
+from kvmbpf.manager.limits import read_limits
 from kvmbpf.manager.opening import try_open
 from kvmbpf.manager.record import DeviceRecord, Limits, ObjectVersion
 from kvmbpf.manager.state import PRIVATE, StateValue, typed_state
@@ -227,15 +228,14 @@ def read_condition(record: DeviceRecord) -> tuple[Condition | None, str]:
 
 
 def _condition(device: KvmDevice, regions: int) -> Condition:
-    info, limits = device.info(), device.limits()
-    no_limit = limits.max_faults == uapi.KVM_BPF_NO_LIMIT
+    info = device.info()
     return Condition(
         ejected=bool(info.state & uapi.KVM_BPF_STATE_EJECTED),
         replaced=info.replaced,
         faults=info.faults,
         last_fault=_fault(info.last_fault),
         asserted=info.asserted,
-        limits=Limits(None if no_limit else limits.max_faults, limits.max_run_ns or None),
+        limits=read_limits(device),
         statistics=device.stats_enabled(),
         regions=tuple(_counts(device.stats(index)) for index in range(regions)),
     )

@@ -91,7 +91,7 @@ class DeviceRecord:
     :param regions: by index.
     :param irqs: by index.
     :param versions: one; two while an update is under way.
-    :param limits: as they were set when it was attached.
+    :param limits: as kvmbpf set them last.
     :param attached_s: when, in seconds since 1970.
     :param device_id: of the device in KVM (C ``__u64``), while the host is up.
     :param manager: the process that attached it.

@@ -52,11 +52,17 @@ def own_store(folder: Path) -> Iterator[Store]:
 
 
 def attach_object(
-    store: Store, vmm: BareVmm, name: str, *, vm: str = VM, limits: Limits | None = None
+    store: Store,
+    vmm: BareVmm,
+    name: str,
+    *,
+    vm: str = VM,
+    gsis: tuple[int, ...] = (),
+    limits: Limits | None = None,
 ) -> DeviceRecord:
     """Attach the device of a test's object that has one region."""
     path = device_object(name)
-    placed = Placed(read_device(path), (GPA,), ())
+    placed = Placed(read_device(path), (GPA,), gsis)
     return attach(store, path, placed, pid=vmm.pid, vm=vm, limits=limits)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -34,6 +35,12 @@ NOBODY = 65534
 @pytest.fixture
 def mapped(store: Store, vmm: BareVmm) -> BareVmm:
     attach_object(store, vmm, "mapped_v1")
+    return vmm
+
+
+@pytest.fixture
+def able(store: Store, vmm: BareVmm) -> BareVmm:
+    attach_object(store, vmm, "able", gsis=(5, 6))
     return vmm
 
 
@@ -180,6 +187,101 @@ def test_info_sees_what_became_of_the_file(store: Store, vmm: BareVmm, tmp_path:
     copy.unlink()
     assert as_json(store, "info", "mapped")["object"]["now"] == "gone"
     assert "the file is GONE" in kvmbpf(store, "info", "mapped").out
+
+
+# reset
+
+
+def test_a_reset_runs_the_devices_own_program(store: Store, able: BareVmm) -> None:
+    assert device_state(store, VM, "able")["resets"] == 0
+    done = kvmbpf(store, "reset", "able")
+    assert (done.status, done.out, done.err) == (0, "reset able of VM bare\n", "")
+    assert device_state(store, VM, "able")["resets"] == 1
+    assert kvmbpf(store, "reset", "able", "--vm", VM).status == 0
+    assert device_state(store, VM, "able")["resets"] == 2
+    detach(store, "able")
+    done = kvmbpf(store, "reset", "able")
+    assert (done.status, done.out) == (13, "")
+    assert done.err == "kvmbpf: no device able is attached to any VM; see `kvmbpf list`\n"
+
+
+def test_what_a_reset_program_returns_is_told(store: Store, able: BareVmm) -> None:
+    with pins_map(store, ".bss", "able") as state:
+        state.globals["reset_result"] = -errno.EIO
+    done = kvmbpf(store, "reset", "able")
+    assert (done.status, done.out) == (10, "")
+    assert "EIO" in done.err
+    assert "that is what the reset program of device able of VM bare returned" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert device_state(store, VM, "able")["resets"] == 1
+
+
+def test_a_device_without_a_reset_program_is_refused(store: Store, mapped: BareVmm) -> None:
+    done = kvmbpf(store, "reset", "mapped")
+    assert (done.status, done.out) == (13, "")
+    assert done.err.startswith("kvmbpf: device mapped of VM bare has no reset program")
+    assert len(done.err.splitlines()) == 1
+    assert mapped.reads() == 0
+
+
+# limits
+
+
+def test_limits_are_shown_and_set_each_by_itself(store: Store, mapped: BareVmm) -> None:
+    def limits(*arguments: str) -> tuple[int | None, int | None]:
+        found = as_json(store, "limits", "mapped", *arguments)
+        assert (found["vm"], found["device"]) == (VM, "mapped")
+        assert (found["faults"], found["ejected"]) == (0, False)
+        return found["limits"]["max_faults"], found["limits"]["max_run_ns"]
+
+    assert limits() == (None, None)
+    assert limits("--max-faults", "3") == (3, None)
+    for _ in range(2):
+        assert limits("--max-run", "10s") == (3, 10**10)
+    assert limits() == (3, 10**10)
+    assert as_json(store, "info", "mapped")["condition"]["limits"]["max_faults"] == 3
+    assert store.read(VM, "mapped").limits == Limits(3, 10**10)
+    done = kvmbpf(store, "limits", "mapped")
+    said = "mapped of VM bare: 3 faults, 10000000000 ns an access; faults so far: 0\n"
+    assert (done.status, done.out, done.err) == (0, said, "")
+    update(store, device_object("mapped_v2"))
+    assert limits("--max-faults", "none") == (None, 10**10)
+    assert limits("--max-faults", "0", "--max-run", "none") == (0, None)
+    assert mapped.reads() == 0
+    detach(store, "mapped")
+    for arguments in ((), ("--max-faults", "1")):
+        done = kvmbpf(store, "limits", "mapped", *arguments)
+        assert (done.status, done.out) == (13, "")
+        assert "no device mapped is attached to any VM" in done.err
+
+
+def test_limits_of_a_later_process_eject_and_do_not_bring_back(
+    store: Store, mapped: BareVmm
+) -> None:
+    assert mapped.writes(5, FAULTY), "there is no limit yet"
+    update(store, device_object("mapped_v2"))
+    assert kvmbpf(store, "limits", "mapped", "--max-faults", "1").status == 0
+    assert mapped.writes(2, FAULTY)
+    assert mapped.reads() is None
+    found = as_json(store, "limits", "mapped")
+    assert (found["faults"], found["ejected"]) == (2, True)
+    said = kvmbpf(store, "limits", "mapped", "--max-faults", "none").out
+    assert said.endswith("; faults so far: 2; EJECTED: all accesses are declined\n")
+    assert mapped.reads() is None
+    done = kvmbpf(store, "reset", "mapped")
+    assert done.status == 13
+    assert "its programs were ejected: update the device first" in done.err
+    update(store, device_object("mapped_v1"))
+    assert mapped.reads() == 0
+    assert as_json(store, "limits", "mapped")["limits"]["max_faults"] is None
+
+
+def test_limits_are_set_by_one_manager_at_a_time(store: Store, mapped: BareVmm) -> None:
+    with store.lock(VM):
+        done = kvmbpf(store, "limits", "mapped", "--max-faults", "1")
+        assert (done.status, done.out) == (13, "")
+        assert "is changing it just now" in done.err
+        assert as_json(store, "limits", "mapped")["limits"]["max_faults"] is None
 
 
 # update --dry-run
@@ -473,7 +575,31 @@ def test_what_takes_the_right_to_ptrace_is_left_out_and_said(store: Store, vmm: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["list"], ["info", "mapped"], ["detach", "mapped"], ["stat"], ["trace", "mapped"]]
+    "arguments",
+    [["reset", "mapped"], ["limits", "mapped"], ["limits", "mapped", "--max-run", "1s"]],
+)
+def test_without_the_right_to_ptrace_nothing_is_done_to_a_device(
+    store: Store, mapped: BareVmm, arguments: list[str]
+) -> None:
+    done = kvmbpf(store, *arguments, without=["CAP_SYS_PTRACE"])
+    assert (done.status, done.out) == (10, "")
+    assert "you lack CAP_SYS_PTRACE" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert store.read(VM, "mapped").limits == Limits()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["info", "mapped"],
+        ["reset", "mapped"],
+        ["limits", "mapped"],
+        ["limits", "mapped", "--max-faults", "1"],
+        ["detach", "mapped"],
+        ["stat"],
+        ["trace", "mapped"],
+    ],
 )
 def test_another_user_is_told_whose_the_files_are(
     store: Store, mapped: BareVmm, arguments: list[str]
@@ -513,7 +639,7 @@ def test_many_updates_lose_no_field(store: Store, mapped: BareVmm) -> None:
     assert sorted(pins.map_names()) == [".bss", "first" if rounds % 2 == 0 else "second", "kept"]
 
 
-def pins_map(store: Store, state: str) -> BpfMap:
-    found = store.pins(VM, "mapped").open_map(state)
+def pins_map(store: Store, state: str, device: str = "mapped") -> BpfMap:
+    found = store.pins(VM, device).open_map(state)
     assert found is not None
     return found

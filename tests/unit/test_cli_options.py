@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from kvmbpf.cli.options import Nanoseconds, Seconds
+from kvmbpf.cli.options import FAULTS, NONE, Nanoseconds, OrNone, Seconds
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,23 @@ def test_a_time_with_its_unit(text: str, ns: int) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no time"):
         Nanoseconds().convert(text, None, None)
+
+
+def test_a_time_fits_into_64_bits() -> None:
+    assert Nanoseconds().convert("10000000000s", None, None) == 10**19
+    with pytest.raises(click.BadParameter, match="is more than 18446744073709551615 ns"):
+        Nanoseconds().convert("18446744074s", None, None)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("4294967294", 0xFFFFFFFE), ("none", NONE)])
+def test_a_number_or_none(text: str, number: int | str) -> None:
+    assert OrNone(FAULTS).convert(text, None, None) == number
+
+
+@pytest.mark.parametrize("text", ["", "None", "no", "-1", "4294967295", "1.5"])
+def test_what_is_neither_a_number_nor_none(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        OrNone(FAULTS).convert(text, None, None)
 
 
 @pytest.mark.parametrize("text", ["0.01", "1", "2.5", "86400"])

@@ -28,6 +28,23 @@ TABLE: list[tuple[str, list[str], int, str]] = [
     ),
     ("update: a path for a VM", ["update", OBJECT, "--vm", "../x"], 13, "VM name '../x'"),
     ("update: dry run of nothing", ["update", OBJECT, "--dry-run"], 13, "no device demo"),
+    # reset
+    ("reset: nothing named", ["reset"], 2, "DEVICE"),
+    ("reset: nothing attached", ["reset", "demo"], 13, "no device demo is attached to any VM"),
+    ("reset: no such VM", ["reset", "demo", "--vm", "x"], 13, "attached to VM x"),
+    ("reset: a path for a device", ["reset", "../demo"], 13, "device name '../demo'"),
+    ("reset: two devices", ["reset", "a", "b"], 2, "unexpected extra argument"),
+    # limits
+    ("limits: nothing named", ["limits"], 2, "DEVICE"),
+    ("limits: nothing attached", ["limits", "demo"], 13, "no device demo is attached to any VM"),
+    ("limits: none to set them of", ["limits", "demo", "--max-faults", "1"], 13, "no device demo"),
+    ("limits: a path for a device", ["limits", "a/b"], 13, "device name 'a/b'"),
+    ("limits: a path for a VM", ["limits", "demo", "--vm", "../x"], 13, "VM name '../x'"),
+    ("limits: faults below 0", ["limits", "demo", "--max-faults", "-1"], 2, "--max-faults"),
+    ("limits: too many faults", ["limits", "demo", "--max-faults", "4294967295"], 2, "range"),
+    ("limits: no number", ["limits", "demo", "--max-faults", "many"], 2, "'many'"),
+    ("limits: no unit", ["limits", "demo", "--max-run", "5"], 2, "'5' is no time"),
+    ("limits: too long", ["limits", "demo", "--max-run", "99999999999s"], 2, "is more than"),
     # detach
     ("detach: nothing named", ["detach"], 2, "DEVICE"),
     ("detach: nothing attached", ["detach", "demo"], 13, "see `kvmbpf list`"),
