@@ -14,6 +14,7 @@ from pathlib import Path
 from kvmbpf.errors import BadFileError, KernelCallError, UnsupportedError
 from kvmbpf.kvm import KvmDevice, Vm
 from kvmbpf.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
+from kvmbpf.objfile.needs import CodeMap
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus, DeviceSpec, Trigger
 from kvmbpf.uapi import kvm as uapi
@@ -26,15 +27,16 @@ REASON = "this host's KVM has devices of type KVM_DEV_TYPE_BPF"
 OPS_MAP = "kvmbpf_ops"
 
 
-def open_object(path: str | Path) -> BpfObject:
+def open_object(path: str | Path, code: CodeMap | None = None) -> BpfObject:
     """Open a device's object, to be loaded for KVM; the caller owns it.
 
+    :param code: what its programs refer to, where the caller has read that already.
     :raise BadFileError: when it cannot be read, or libbpf does not take it.
     :raise UnsupportedError: when libbpf is missing or too old.
     """
     opened = BpfObject.open(path)
     try:
-        opened.use_kernel_entries()
+        opened.use_kernel_entries(code)
     except BaseException:
         opened.close()
         raise

@@ -113,6 +113,7 @@ class Btf(Closing):
         self._handle: Callable[[], int] | None = handle
         self.base = base
         self._owned = owned
+        self._decoded: dict[int, BtfType] = {}
 
     @classmethod
     def adopt(cls, handle: int, base: Btf | None = None) -> Self:
@@ -153,10 +154,10 @@ class Btf(Closing):
         return self._handle()
 
     def close(self) -> None:
-        """Free the types if they are owned; closing twice is fine."""
-        handle, self._handle = self._handle, None
-        if handle is not None and self._owned:
-            libbpf().btf__free(handle())
+        """Free the types if they are owned, else do nothing; closing twice is fine."""
+        if self._handle is not None and self._owned:
+            handle, self._handle = self._handle(), None
+            libbpf().btf__free(handle)
 
     def __len__(self) -> int:
         """Return the number of types, void and the base's included."""
@@ -176,7 +177,13 @@ class Btf(Closing):
         :param type_id: its number (C ``__u32``); 0 is void.
         :raise BadFileError: when there is no such type.
         """
-        address: int | None = libbpf().btf__type_by_id(self.handle, type_id)
+        handle = self.handle
+        if type_id not in self._decoded:
+            self._decoded[type_id] = self._decode(handle, type_id)
+        return self._decoded[type_id]
+
+    def _decode(self, handle: int, type_id: int) -> BtfType:
+        address: int | None = libbpf().btf__type_by_id(handle, type_id)
         if address is None:
             raise BadFileError("BTF", f"no type {type_id}")
         head = uapi.btf_type.from_address(address)
@@ -268,6 +275,28 @@ _SIZED = frozenset(
         uapi.BTF_KIND_FLOAT,
     }
 )
+
+
+class KernelTypes(Closing):
+    """Sets of types that the kernel has, each fetched once: the maps of an object share one."""
+
+    def __init__(self) -> None:
+        self._sets: dict[int, Btf] = {}
+
+    def get(self, btf_id: int) -> Btf:
+        """Return a set by its id; it is closed with this object.
+
+        :param btf_id: as in ``bpf_map_info.btf_id`` (C ``__u32``).
+        :raise KernelCallError: when there is none, or CAP_SYS_ADMIN is missing.
+        """
+        if btf_id not in self._sets:
+            self._sets[btf_id] = Btf.from_kernel_id(btf_id)
+        return self._sets[btf_id]
+
+    def close(self) -> None:
+        """Free the types; closing twice is fine."""
+        while self._sets:
+            self._sets.popitem()[1].close()
 
 
 def _kernel_btf_name(btf_id: int) -> str:

@@ -20,7 +20,7 @@ from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf import pinning
-from kvmbpf.libbpf.btf import Btf
+from kvmbpf.libbpf.btf import Btf, KernelTypes
 from kvmbpf.libbpf.elements import Elements
 from kvmbpf.libbpf.globals import Globals
 from kvmbpf.libbpf.lib import call_failed, libbpf
@@ -76,14 +76,17 @@ class BpfMap(Closing):
     """A map in the kernel, by descriptor.
 
     :param fd: its descriptor; this object owns it from now on.
+    :param types: where to have its types from, shared with other maps; None for a
+        set of its own.
     :raise KernelCallError: when it is no map.
     """
 
-    def __init__(self, fd: OwnedFd) -> None:
+    def __init__(self, fd: OwnedFd, types: KernelTypes | None = None) -> None:
         info = map_info(fd.fileno())
         self._owned: OwnedFd | None = fd
         self._btf_id = int(info.btf_id)
-        self._btf: Btf | None = None
+        self._types = types if types is not None else KernelTypes()
+        self._shares_types = types is not None
         self._memory: mmap.mmap | None = None
         self.name = bytes(info.name).decode(errors="replace")
         self.spec = MapSpec(
@@ -97,13 +100,14 @@ class BpfMap(Closing):
         )
 
     @classmethod
-    def open_pinned(cls, path: str | Path) -> BpfMap:
+    def open_pinned(cls, path: str | Path, types: KernelTypes | None = None) -> BpfMap:
         """Open a map from its pin.
 
+        :param types: as for the map itself.
         :raise BadFileError: when there is no such pin, or it holds no map.
         :raise KernelCallError: when the kernel refuses.
         """
-        return BpfMap(pinning.open_pinned(Path(path), "map"))
+        return BpfMap(pinning.open_pinned(Path(path), "map"), types)
 
     # what it is
 
@@ -143,9 +147,7 @@ class BpfMap(Closing):
 
         :raise KernelCallError: when the kernel does not give them out.
         """
-        if self._btf is None and self._btf_id:
-            self._btf = Btf.from_kernel_id(self._btf_id)
-        return self._btf
+        return self._types.get(self._btf_id) if self._btf_id else None
 
     @property
     def section(self) -> str | None:
@@ -294,9 +296,8 @@ class BpfMap(Closing):
         memory, self._memory = self._memory, None
         if memory is not None:
             memory.close()
-        btf, self._btf = self._btf, None
-        if btf is not None:
-            btf.close()
+        if not self._shares_types:
+            self._types.close()
 
     def close(self) -> None:
         """Close the descriptor; closing twice is fine."""
@@ -320,8 +321,8 @@ class ObjectMap(BpfMap):
         self.object = owner
         self._handle = handle
         self._owned = None
-        self._btf_id = 0
-        self._btf = None
+        self._types = KernelTypes()  # the object has them
+        self._shares_types = False
         self._memory = None
         self.reused = False
         lib, this = libbpf(), handle()

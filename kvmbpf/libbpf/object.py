@@ -147,20 +147,21 @@ class BpfObject(Closing):
         self._while_open(0)
         return Globals(self.maps.values(), str(self.path))
 
-    def use_kernel_entries(self) -> None:
+    def use_kernel_entries(self, code: CodeMap | None = None) -> None:
         """Load what KVM calls, and leave out what a VMM would.
 
         Maps of the author's header that the programs left do not refer to are
         left out too, and are not in `maps` any more. Programs of the author's
         own are loaded in either case.
 
+        :param code: what the programs refer to, where the caller has read that already.
         :raise StateError: when the object is loaded or closed.
         :raise BadFileError: when the file is damaged.
         """
         for program in self.programs.values():
             if program.name in header.CALLS:
                 program.autoload = False
-        self._leave_out_maps(struct_ops=True)
+        self._leave_out_maps(code, struct_ops=True)
 
     def use_call_entries(self) -> None:
         """Load what a VMM calls, and leave out what KVM would: as on a stock kernel.
@@ -174,9 +175,9 @@ class BpfObject(Closing):
         for program in self.programs.values():
             if program.section.startswith("struct_ops"):
                 program.autoload = False
-        self._leave_out_maps(struct_ops=False)
+        self._leave_out_maps(None, struct_ops=False)
 
-    def _leave_out_maps(self, *, struct_ops: bool) -> None:
+    def _leave_out_maps(self, code: CodeMap | None, *, struct_ops: bool) -> None:
         wanted = [program.name for program in self.programs.values() if program.autoload]
         used: set[str] | None = None
         for name, found in list(self.maps.items()):
@@ -184,7 +185,8 @@ class BpfObject(Closing):
                 leave_out = not struct_ops
             elif name.startswith(header.OWN_MAPS):
                 if used is None:
-                    used = set(CodeMap(ElfImage(self.path)).uses(wanted).variables)
+                    code = code or CodeMap(ElfImage(self.path))
+                    used = set(code.uses(wanted).variables)
                 # a data section is used by its variables
                 leave_out = used.isdisjoint({name, *found.globals})
             else:

@@ -26,7 +26,7 @@ from kvmbpf.libbpf.map import ObjectMap
 from kvmbpf.manager.limits import set_limits
 from kvmbpf.manager.record import DeviceRecord, IrqRecord, Limits, ObjectVersion, RegionRecord
 from kvmbpf.manager.store import DevicePins, Store, state_of
-from kvmbpf.objfile import read_device
+from kvmbpf.objfile import read_object
 from kvmbpf.placement import Placed
 from kvmbpf.rights import require
 from kvmbpf.spec import DeviceSpec
@@ -151,7 +151,8 @@ def update(store: Store, path: Path, *, vm: str | None = None, dry_run: bool = F
     :raise LayoutError: when the state cannot be carried over; nothing changed.
     :raise VerifierError: when the kernel refuses the programs; nothing changed.
     """
-    spec = read_device(path)
+    found = read_object(path)
+    spec = found.spec
     store.sweep_all()
     vm = store.find(spec.name, vm)
     with store.lock(vm), contextlib.ExitStack() as stack:
@@ -161,7 +162,7 @@ def update(store: Store, path: Path, *, vm: str | None = None, dry_run: bool = F
         record = store.read(vm, spec.name)
         _check_same_device(record, spec, path)
         require("kvmbpf update", "CAP_SYS_ADMIN")  # to compare the types of the state
-        loaded = stack.enter_context(kernel.open_object(path))
+        loaded = stack.enter_context(kernel.open_object(path, found.code))
         carried = _carry_over(loaded, pins.open_maps(stack), verify=dry_run)
         loaded.load()
         names = _names_after(pins, loaded, carried)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from kvmbpf.errors import BadFileError, KernelCallError, StateError
 from kvmbpf.libbpf import BpfLink, BpfMap
+from kvmbpf.libbpf.btf import KernelTypes
 from kvmbpf.manager import lock
 from kvmbpf.manager.record import DeviceRecord, ObjectVersion, read_record
 from kvmbpf.rights import refused, user_name
@@ -79,8 +80,11 @@ class DevicePins:
 
     def open_maps(self, stack: contextlib.ExitStack) -> dict[str, BpfMap]:
         """Open all pinned maps, by their states' names."""
+        types = stack.enter_context(KernelTypes())
         return {
-            state_of(name): stack.enter_context(BpfMap.open_pinned(self.maps / _escape(name)))
+            state_of(name): stack.enter_context(
+                BpfMap.open_pinned(self.maps / _escape(name), types)
+            )
             for name in self.map_names()
         }
 
