@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/attach.md: each command is run in the lab, and says what the document shows."""
+"""README.md and docs/attach.md: a QEMU started by hand; each command says what they show."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from kvmbpf.demo.parts import PARTS_VARIABLE, given_parts
 from tests.lab.commands import Commands, commands
 from tests.lab.pace import PACE
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "attach.md"
+ROOT = Path(__file__).resolve().parents[2]
 # Made before: the lab's host has the compiler, but compiling is slow there.
 BUILD = "kvmbpf build "
 # What is not the same everywhere.
 VARIES = re.compile(r"pid \d+|QEMU \d+\.\d+\.\d+|pc-q35-\d+\.\d+")
 
 
-def steps() -> list[tuple[str, list[str]]]:
-    """Return the document's commands, each with the lines that it shows below."""
+def steps(document: Path) -> list[tuple[str, list[str]]]:
+    """Return a document's commands, each with the lines that it shows below."""
     found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"^```console\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S):
+    for block in re.findall(r"^```console\n(.*?)^```$", document.read_text(), re.M | re.S):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
@@ -43,16 +43,18 @@ def kvmbpf(tmp_path: Path) -> Iterator[Commands]:
         yield found
 
 
-def test_the_document_is_true(tmp_path: Path, kvmbpf: Commands) -> None:
+@pytest.mark.parametrize(("name", "least"), [("README.md", 4), ("docs/attach.md", 8)])
+def test_the_document_is_true(tmp_path: Path, kvmbpf: Commands, name: str, least: int) -> None:
+    commands_shown = steps(ROOT / name)
+    assert len(commands_shown) >= least
     folder = tmp_path / "here"
     folder.mkdir()
     shutil.copy(given_parts(os.environ.get(PARTS_VARIABLE)).v1, folder)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = kvmbpf.environment | {"PATH": path}
     background: list[subprocess.Popen[bytes]] = []
-    assert len(steps()) >= 8
     try:
-        for command, shown in steps():
+        for command, shown in commands_shown:
             if command.startswith(BUILD):
                 continue
             if command.endswith(" &"):

@@ -191,15 +191,16 @@ def test_a_device_that_is_refused_ends_qemu(kvmbpf: Commands) -> None:
     assert kvmbpf.listed() == []
 
 
-@pytest.mark.parametrize("gsi", [5, 16])
-def test_a_guest_on_pc_binds_its_driver(kvmbpf: Commands, runtime: RuntimeDir, gsi: int) -> None:
+@pytest.mark.parametrize("gsis", [(5, 16), (17, 5)])
+def test_a_guest_on_pc_binds_its_driver(
+    kvmbpf: Commands, runtime: RuntimeDir, gsis: tuple[int, int]
+) -> None:
     parts: Parts = given_parts(os.environ.get(PARTS_VARIABLE))
     kernel = require_kernel()
     config = GuestConfig(kernel.bzimage, parts.initramfs, machine="pc", memory_mib=kernel.guest_mib)
+    device = f"{parts.v1},gsi={gsis[0]},gsi={gsis[1]}"
     with (
-        running(
-            kvmbpf, runtime, f"{parts.v1},gsi={gsi},gsi={gsi + 1}", "-S", *config.arguments(runtime)
-        ) as found,
+        running(kvmbpf, runtime, device, "-S", *config.arguments(runtime)) as found,
         GuestConsole(control_port(runtime), kernel_log(runtime)) as console,
     ):
         with QmpSession.connect(found.qmp) as qmp:
