@@ -76,7 +76,7 @@ def _reset(store: Store, vm: str, device: str) -> str:
             found.reset()
     except KernelCallError as error:
         if error.errno == errno.EOPNOTSUPP:
-            return f"device {device} has no reset of its own, its interrupts were lowered"
+            return f"device {device} has no reset of its own, and stays as it is"
         return f"device {device} was not: {error}"
     except KvmBpfError as error:
         return f"device {device} was not: {error}"

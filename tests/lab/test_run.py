@@ -30,9 +30,7 @@ from tests.lab.pace import PACE
 QEMU = "qemu-system-x86_64"
 BARE = ("-nodefaults", "-display", "none")
 STRANGER = 4711
-NO_RESET = (
-    "the guest was reset: device steered has no reset of its own, its interrupts were lowered"
-)
+NO_RESET = "the guest was reset: device steered has no reset of its own, and stays as it is"
 
 
 @pytest.fixture
