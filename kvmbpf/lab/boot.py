@@ -106,6 +106,10 @@ class LabRun(Closing):
     :param icount: count instructions: one CPU, and one guest nanosecond is one
         executed instruction.
     :param cpus: the lab's CPUs (one under icount).
+    :param nested_paging: let the lab's KVM use nested paging (NPT); by default where it
+        can be relied on. QEMU's emulation of it (7.2) on several CPUs breaks Linux
+        guests of several vCPUs: they die of double faults, within minutes, when other
+        processes have the lab's CPUs too. KVM's shadow paging does not show that.
     :param memory: its memory, as QEMU's ``-m`` takes it; by default what its kernel needs.
     :param boot_timeout_s: the longest that it may take to boot, in seconds; by
         default what its kernel needs.
@@ -125,6 +129,7 @@ class LabRun(Closing):
         cwd: Path | None = None,
         icount: bool = False,
         cpus: int = 2,
+        nested_paging: bool | None = None,
         memory: str | None = None,
         boot_timeout_s: float | None = None,
         stdout: int = 1,
@@ -145,6 +150,8 @@ class LabRun(Closing):
         self.accelerator = (
             Accelerator("tcg", "instructions are counted") if icount else choose_accelerator()
         )
+        reliable = self.accelerator.name != "tcg" or self.cpus == 1
+        self.nested_paging = reliable if nested_paging is None else nested_paging
         self._stdout, self._stderr = stdout, stderr
         self._environment = dict(environment or {})
         self._terminal = terminal
@@ -335,7 +342,10 @@ class LabRun(Closing):
             if Path(folder).is_dir():
                 arguments += ["--overlay-rwdir", folder]
         arguments += ["--rwdir", f"{EXCHANGE}={self._exchange}"]
-        for option in ("ignore_loglevel", f"rootflags={_ROOT_FLAGS}"):
+        options = ["ignore_loglevel", f"rootflags={_ROOT_FLAGS}"]
+        if not self.nested_paging:
+            options.append("kvm_amd.npt=0")
+        for option in options:
             arguments += ["--kopt", option]
         arguments += ["--script-sh", f"sh {EXCHANGE}/start.sh"]
         return [*arguments, "--qemu-opts", *self._qemu_arguments(out, err)]

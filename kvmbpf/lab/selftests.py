@@ -144,7 +144,15 @@ def run_selftests(
         tempfile.TemporaryFile() as out,
     ):
         run = LabRun(
-            kernel, ["sh", "-c", script], rw=Path(rw), cwd=Path(rw), cpus=cpus, stdout=out.fileno()
+            kernel,
+            ["sh", "-c", script],
+            rw=Path(rw),
+            cwd=Path(rw),
+            cpus=cpus,
+            # so that KVM's two ways to translate addresses are both tested; these
+            # guests are small enough for the emulation of this one
+            nested_paging=not kernel.debug,
+            stdout=out.fileno(),
         )
         try:
             with run:
