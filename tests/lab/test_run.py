@@ -211,6 +211,39 @@ def test_a_guest_on_pc_binds_its_driver(
         assert found.process.wait(60 * PACE) == 0
 
 
+def test_a_guest_that_reboots_finds_its_device_as_after_power_on(
+    kvmbpf: Commands, runtime: RuntimeDir
+) -> None:
+    parts: Parts = given_parts(os.environ.get(PARTS_VARIABLE))
+    kernel = require_kernel()
+    config = GuestConfig(kernel.bzimage, parts.initramfs, memory_mib=kernel.guest_mib)
+    arguments = [word for word in config.arguments(runtime) if word != "-no-reboot"]
+    store = Store(kvmbpf.run_dir, kvmbpf.bpffs)
+    with (
+        running(kvmbpf, runtime, str(parts.v1), "-S", *arguments) as found,
+        GuestConsole(control_port(runtime), kernel_log(runtime)) as console,
+        QmpSession.connect(found.qmp) as qmp,
+    ):
+        qmp.execute("cont")
+        console.wait_ready(120 * PACE)
+        driver = Driver(console)
+        driver.write("doorbell", 10)
+        driver.write("tick_us", 5000)
+        assert driver.fill(10)["records"] == 10
+        # At once, with the device at work: no driver of the guest's turns it off.
+        console.post("reboot -f")
+        found.until("the guest was reset: device demo too")
+        console.wait_ready(120 * PACE)
+        assert device_state(store, "vm", "demo")["resets"] > 0
+        driver = Driver(console)
+        assert (driver.number("doorbells"), driver.number("tick_us")) == (0, 0)
+        driver.write("doorbell", 5)
+        assert (driver.number("doorbells"), driver.number("interrupts")) == (5, 5)
+        assert driver.fill(10) | {"records": 10, "lost": 0, "wrong": 0} == driver.fill(0)
+        qmp.execute("quit")
+        assert found.process.wait(60 * PACE) == 0
+
+
 @contextlib.contextmanager
 def strangers_qemu(runtime: RuntimeDir, name: str) -> Iterator[tuple[int, list[Path]]]:
     """Give a QEMU of another user's, sandboxed, in a cgroup of its own: pid, QMP sockets."""
