@@ -10,6 +10,7 @@ the cache, by the sums of the packages.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmbpf.errors import LabError, UnsupportedError
+from kvmbpf.errors import KvmBpfError, LabError, UnsupportedError
 from kvmbpf.lab.cache import build_lock, make_cache_folder, parts_folder
 
 PACKAGE = "linux-image-cloud-amd64"
@@ -54,9 +55,23 @@ class DebianKernel:
 def fetch_debian_kernel() -> DebianKernel:
     """Return Debian's kernel for a guest; fetch it unless the cache has it.
 
+    Where apt's lists are missing or out of date, root has them made anew, once.
+
     :raise UnsupportedError: when this is no Debian, or apt knows no such package.
     :raise LabError: when a package cannot be fetched or unpacked.
     """
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise _unsupported("a machine without apt-get and dpkg-deb")
+    try:
+        return _fetch()
+    except KvmBpfError:
+        if os.geteuid() != 0:
+            raise
+    _apt_get("update")
+    return _fetch()
+
+
+def _fetch() -> DebianKernel:
     release = _release()
     packages = [f"linux-image-{release}", *_header_packages(release)]
     listed = _apt_get("download", "--print-uris", *packages)
@@ -79,8 +94,6 @@ def _say_waiting() -> None:
 
 def _release() -> str:
     """Return the release that the distribution has now, as ``6.1.0-56-cloud-amd64``."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise _unsupported("a machine without apt-get and dpkg-deb")
     found = _RELEASE.search(_field(PACKAGE, "Depends"))
     if found is None:
         raise _unsupported(f"no {PACKAGE} that apt knows of")

@@ -149,9 +149,8 @@ def run_selftests(
             rw=Path(rw),
             cwd=Path(rw),
             cpus=cpus,
-            # so that KVM's two ways to translate addresses are both tested; these
-            # guests are small enough for the emulation of this one
-            nested_paging=not kernel.debug,
+            # as on hardware: these guests are small enough for the emulation of it
+            nested_paging=True,
             stdout=out.fileno(),
         )
         try:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,15 @@ from tests.lab.kmemleak import KMEMLEAK
 from tests.lab.pace import ON_DEBUG_KERNEL
 
 READER = "ring_reader"
+ON_DEBUG_VARIABLE = "KVMBPF_GUEST_ON_DEBUG"
+
+
+def on_debug_too(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test on the debug kernel too, as host and guest, if `make hammer` asks for it.
+
+    A guest under KASAN in a host under KASAN takes ten minutes for it.
+    """
+    return pytest.mark.debug_kernel(test) if os.environ.get(ON_DEBUG_VARIABLE) else test
 
 
 def test_an_update_takes_timer_and_ring_along(tmp_path: Path) -> None:
@@ -40,7 +51,7 @@ def bind(vm: DemoVm, device: str, verb: str) -> None:
     vm.guest.console.run(f"echo {device} > {DRIVER}/{verb}")
 
 
-@pytest.mark.debug_kernel
+@on_debug_too
 def test_the_driver_goes_and_comes_back_while_it_is_hammered(tmp_path: Path) -> None:
     """Unbound, bound, removed and loaded again, with everything in use: no splat, no leak."""
     with demo_vm(tmp_path, smp=2) as vm:
