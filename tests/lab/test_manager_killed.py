@@ -20,6 +20,9 @@ from tests.lab.managed import VM, attach_object
 from tests.lab.objects import device_object
 from tests.lab.stopper import Ended, run_killed_at
 
+# Calls by which two runs of an action may differ.
+AGAIN = 10
+
 
 @pytest.fixture
 def vmm(store: Store) -> Iterator[BareVmm]:
@@ -39,6 +42,17 @@ def at_each_call(action: Callable[[], object]) -> Iterator[Ended]:
             print(f"killed before each of {number} calls: {' '.join(ended.calls)}")
             assert {"bpf", "flock", "openat"} <= set(ended.calls)
             return
+
+
+def assert_changed_once(outcomes: list[bool]) -> None:
+    """Require that an action has no effect at its first calls, and has at all later ones.
+
+    Two runs may differ by a few calls: a load of a program that the kernel gave up
+    with EAGAIN is tried again, up to five times, by libbpf.
+    """
+    first = outcomes.index(True)
+    last = len(outcomes) - 1 - outcomes[::-1].index(False)
+    assert last - first <= AGAIN, outcomes
 
 
 def pins(store: Store) -> set[str]:
@@ -75,8 +89,7 @@ def test_in_an_attach(store: Store, vmm: BareVmm) -> None:
         assert found or not ended.done
         assert vmm.reads() is None
         assert_nothing_is_left(store)
-    assert outcomes == sorted(outcomes), "once attached, it is at every later call"
-    assert set(outcomes) == {False, True}
+    assert_changed_once(outcomes)
 
 
 def test_in_an_update(store: Store, vmm: BareVmm) -> None:
@@ -100,8 +113,7 @@ def test_in_an_update(store: Store, vmm: BareVmm) -> None:
         versions.append(version)
         if version == 2:
             update(store, device_object("mapped_v1"))
-    assert versions == sorted(versions), "once switched, it is at every later call"
-    assert set(versions) == {1, 2}
+    assert_changed_once([version == 2 for version in versions])
     detach(store, "mapped")
     assert_nothing_is_left(store)
 
@@ -124,8 +136,7 @@ def test_in_a_detach(store: Store, vmm: BareVmm) -> None:
         assert not found or not ended.done
         if not ended.done and not found:
             attach_object(store, vmm, "mapped_v1")
-    assert outcomes == sorted(outcomes), "once detached, it is at every later call"
-    assert set(outcomes) == {False, True}
+    assert_changed_once(outcomes)
 
 
 def test_nothing_of_all_that_is_in_the_kernel_still(store: Store, vmm: BareVmm) -> None:
