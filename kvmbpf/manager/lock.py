@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from kvmbpf.errors import StateError
 from kvmbpf.rights import refused
+
+_RETRY_S = 0.02
 
 
 class HeldError(StateError):
@@ -22,15 +25,17 @@ class HeldError(StateError):
 
 
 @contextlib.contextmanager
-def hold(path: Path, subject: str, doing: str) -> Iterator[None]:
-    """Hold a lock, or refuse at once; the file may be removed while nobody does.
+def hold(path: Path, subject: str, doing: str, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock, or refuse; the file may be removed while nobody does.
 
     :param path: the file, in a folder that exists.
     :param subject: what it is about, as ``VM a``.
     :param doing: what its holder does, as ``is changing it``.
-    :raise HeldError: when another process holds it; it is named.
+    :param patience_s: how long to wait for another process to let go of it, in seconds.
+    :raise HeldError: when another process still holds it then; it is named.
     :raise KernelCallError: when the file cannot be opened.
     """
+    deadline = time.monotonic() + patience_s
     with contextlib.ExitStack() as stack:
         while True:
             try:
@@ -41,7 +46,11 @@ def hold(path: Path, subject: str, doing: str) -> Iterator[None]:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise HeldError(f"{subject}: {_holder(fd)} {doing}") from error
+                if time.monotonic() >= deadline:
+                    raise HeldError(f"{subject}: {_holder(fd)} {doing}") from error
+                stack.close()
+                time.sleep(_RETRY_S)
+                continue
             # Who had it may have removed the file after we had opened it.
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(fd).st_ino:

@@ -31,6 +31,8 @@ from kvmbpf.manager.record import DeviceRecord, ObjectVersion, read_record
 from kvmbpf.rights import refused, user_name
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+# For who only looks, and tidies up: it has the lock for a moment.
+_PATIENCE_S = 2.0
 
 
 def check_name(what: str, name: str) -> str:
@@ -137,15 +139,16 @@ class Store:
         self.pin_dir = bpffs / "kvmbpf"
 
     @contextlib.contextmanager
-    def lock(self, vm: str) -> Iterator[None]:
+    def lock(self, vm: str, patience_s: float = _PATIENCE_S) -> Iterator[None]:
         """Hold the right to change a VM's devices.
 
-        :raise HeldError: when another process holds it; it is named.
+        :param patience_s: how long to wait for another process that has it, in seconds.
+        :raise HeldError: when another process still holds it then; it is named.
         :raise KernelCallError: when the run directory is not permitted.
         """
         self._make_run_dir(self.run_dir)
         path = self.run_dir / f"{check_name('VM', vm)}.lock"
-        with lock.hold(path, f"VM {vm}", "is changing it just now; try again after it"):
+        with lock.hold(path, f"VM {vm}", "is changing it just now; try again after it", patience_s):
             try:
                 yield
             finally:
@@ -228,7 +231,7 @@ class Store:
         """Sweep every VM that has something to sweep and that nobody is changing."""
         for vm in self.vms():
             if not self._is_tidy(vm):
-                with contextlib.suppress(lock.HeldError), self.lock(vm):
+                with contextlib.suppress(lock.HeldError), self.lock(vm, 0.0):
                     self.sweep(vm)
 
     def _answering(self, vm: str, device: str) -> int:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,16 @@ def test_the_holder_is_named(tmp_path: Path) -> None:
         sentence = f"VM a: another kvmbpf, process {other.pid}, is changing it"
         with pytest.raises(StateError, match=sentence), hold(path, "VM a", "is changing it"):
             pass
+
+
+def test_who_has_patience_gets_it_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with other_process(path) as other:
+        assert other.stdin is not None
+        threading.Timer(0.2, other.stdin.close).start()
+        with hold(path, "VM a", "is changing it", patience_s=60):
+            assert holder(path) == os.getpid()
+        assert other.wait() == 0
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
