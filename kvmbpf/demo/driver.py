@@ -37,11 +37,15 @@ class Driver:
 
     :param console: of a guest that is up.
     :raise StateError: when the driver is bound to no device, or to several.
+    :raise VmmError: when the guest has not loaded it.
     """
 
     def __init__(self, console: GuestConsole) -> None:
         self.console = console
-        found = self.console.run(f"cd {DRIVER} && ls -d */id 2>/dev/null || true").split()
+        # Without a device the pattern stays as it is.
+        found = self.console.run(
+            f"cd {DRIVER} && for file in */id; do [ ! -e $file ] || echo $file; done"
+        ).split()
         if len(found) != 1:
             raise StateError(f"the guest's driver is bound to {len(found)} devices, not 1")
         self.device = found[0].removesuffix("/id")
