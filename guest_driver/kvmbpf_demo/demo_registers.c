@@ -102,6 +102,10 @@ static int demo_ring_doorbell(struct demo *demo)
 	s64 before = atomic64_read(&demo->interrupts);
 	long left;
 
+	/* The interrupt may come before the wait, which does not sleep then. */
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return -EINTR;
 	demo_writel(demo, DEMO_REG_DOORBELL, 1);
 	left = wait_event_killable_timeout(demo->rung,
 					   demo_was_rung(demo, before) ||

@@ -94,7 +94,9 @@ def demo_vm(folder: Path, *, smp: int = 1, debian: DebianParts | None = None) ->
         guest.boot(DEBIAN_BOOT_S if debian else BOOT_S)
         vm = DemoVm(guest, Driver(guest.console), store, parts)
         yield vm
-        assert kernel_complaints(vm.log()) == []
+        log = vm.log()
+        complaints = kernel_complaints(log)
+        assert not complaints, f"the guest's kernel said: {complaints}\n{log}"
     assert list_devices(store) == []
     assert list(store.pin_dir.rglob("*")) == []
     assert_nothing_leaked()
