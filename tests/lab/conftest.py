@@ -6,8 +6,8 @@ fails when the kernel logged a complaint while it did.
 
 A test marked ``debug_kernel`` runs twice, as test_x[plain] and test_x[debug]: in
 the lab that all share, and in a second one that boots the debug kernel. With
-``debug_kernel(only=True)`` it runs in the second alone. The tests are put in an
-order in which one lab has ended before the next boots.
+``debug_kernel(only=True)`` it runs in the second alone. The labs run beside the
+tests that the host runs itself, which come first (tests/lab/labs.py).
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import kernel_complaints
 from kvmbpf.manager import Store
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.kmemleak import LEAK_ELSEWHERE
+from tests.lab.labs import KERNELS, Labs, is_relayed, kernel_of
 from tests.lab.managed import own_store
-from tests.lab.relay import REPORTS_VARIABLE, LabSession, failed_report, write_report
+from tests.lab.relay import REPORTS_VARIABLE, write_report
 from tests.probes import lacks
 
 IN_LAB = os.environ.get("KVMBPF_IN_LAB") == "1"
 LAST = "test_kernel_log.py"
-KERNELS = ("plain", "debug")
-SESSIONS = pytest.StashKey[dict[str, LabSession | KvmBpfError]]()
+LABS = pytest.StashKey[Labs]()
 # What to show after the tests.
 ELSEWHERE: list[str] = []
 
@@ -49,27 +48,11 @@ def vmm(store: Store) -> Iterator[BareVmm]:
         yield found
 
 
-def _is_relayed(item: pytest.Item) -> bool:
-    """Tell whether a test runs in the lab that all share, not in one that it boots itself."""
-    return bool(item.get_closest_marker("lab")) and not item.get_closest_marker("on_host")
-
-
-def _kernel(item: pytest.Item) -> str:
-    """Return the kernel that a test runs on."""
-    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        return str(item.callspec.params.get("lab_kernel", KERNELS[0]))
-    return KERNELS[0]
-
-
-def _lab_items(session: pytest.Session, kernel: str) -> list[pytest.Item]:
-    return [item for item in session.items if _is_relayed(item) and _kernel(item) == kernel]
-
-
 def _turn(item: pytest.Item) -> tuple[int, bool]:
-    """Return what the tests are ordered by: plain lab, labs that tests boot, debug lab."""
+    """Return what the tests are ordered by: labs that tests boot, plain lab, debug lab."""
     if not item.get_closest_marker("lab"):
-        return (-1, False)
-    turn = 2 * KERNELS.index(_kernel(item)) if _is_relayed(item) else 1
+        return (-2, False)
+    turn = KERNELS.index(kernel_of(item)) if is_relayed(item) else -1
     return (turn, item.path.name == LAST)
 
 
@@ -98,45 +81,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """On the host: take the test's reports from the lab instead of running it."""
     # pytest asks this hook for every test of the session, not for this folder's only.
-    if IN_LAB or not _is_relayed(item) or lacks("lab"):
+    if IN_LAB:
+        return None
+    labs = item.session.stash.setdefault(LABS, Labs(item.session))
+    if not is_relayed(item) or lacks("lab"):
+        labs.before(item)
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in _relayed(item):
+    for report in labs.reports(item):
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
 
-def _relayed(item: pytest.Item) -> list[pytest.TestReport]:
-    sessions = item.session.stash.setdefault(SESSIONS, {})
-    capture = item.config.pluginmanager.getplugin("capturemanager")
-    kernel = _kernel(item)
-    try:
-        if kernel not in sessions:
-            _close(item.session)
-            items = _lab_items(item.session, kernel)
-            with capture.global_and_fixture_disabled():
-                sessions[kernel] = LabSession(item.config, items, debug=kernel == KERNELS[1])
-        lab = sessions[kernel]
-        if isinstance(lab, KvmBpfError):
-            return failed_report(item, lab)
-        return lab.reports(item.nodeid)
-    except KvmBpfError as error:
-        # One boot only: what ended the lab fails the tests that are left, at once.
-        _close(item.session)
-        sessions[kernel] = LabError(f"not run: the lab had ended, see {item.nodeid}")
-        return failed_report(item, error)
-
-
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the labs, whatever ended the session."""
-    _close(session)
-
-
-def _close(session: pytest.Session) -> None:
-    for lab in session.stash.get(SESSIONS, {}).values():
-        if isinstance(lab, LabSession):
-            lab.close()
+    if LABS in session.stash:
+        session.stash[LABS].close()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

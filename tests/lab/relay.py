@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Run tests inside the lab and report them as if they ran here.
 
-The host's pytest collects the tests in tests/lab like any others. For the first
-of a kernel's tests it boots the lab, with an inner pytest over all of them; that one
-writes each report as a line of JSON to a folder both sides see, and the host
+The host's pytest collects the tests in tests/lab like any others. It boots the lab
+once for all tests of a kernel (tests/lab/labs.py), with an inner pytest over them; that
+one writes each report as a line of JSON to a folder both sides see, and the host
 re-emits it when its turn comes: each test counts by itself in the closing line,
 and a failure shows whole. When the lab dies or falls silent, the tests that
 have no report fail with what its console showed last.
@@ -122,6 +122,10 @@ class LabSession:
             else:
                 time.sleep(_POLL_S)
         return self._waiting.pop(nodeid)
+
+    def running(self) -> bool:
+        """Tell whether the lab is up, or about to be."""
+        return self._run.running()
 
     def close(self) -> None:
         """End the lab, and remove what it left."""
