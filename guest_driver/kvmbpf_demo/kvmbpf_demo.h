@@ -6,7 +6,9 @@
  * demo_registers.c	sysfs files that read and write registers
  * demo_ring.c		the ring that the device fills in this guest's memory
  * demo_chardev.c	/dev/kvmbpf-demoN, which hands its records on
- * demo_hammer.c	reads COUNTER from many CPUs at once, and checks each reply
+ * demo_hammer.c	reads COUNTER from many CPUs at once
+ * demo_seen.c		checks each reply, and all replies together
+ * demo_hammer_files.c	the files that start this, and show what was seen
  * demo_histogram.c	what a latency was, how often
  * demo_selftest.c	how long one access takes
  */
@@ -191,9 +193,11 @@ void demo_ring_event(struct demo *demo);
 int demo_chardev_add(struct demo *demo);
 
 /* demo_hammer.c */
-extern const struct attribute_group demo_hammer_group;
 void demo_hammer_init(struct demo *demo);
 void demo_hammer_free(struct demo *demo);
+
+/* demo_hammer_files.c */
+extern const struct attribute_group demo_hammer_group;
 int demo_hammer_add(struct demo *demo);
 
 /* demo_histogram.c */

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +28,22 @@ _STAMP = "complete"
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a demo guest needs.
+class GuestParts:
+    """What a guest needs, whatever its kernel.
 
     :param folder: where it lies.
     """
 
     folder: Path
+
+    @property
+    def initramfs(self) -> Path:
+        """The guest's root, with the driver in it."""
+        return self.folder / "initramfs.gz"
+
+
+class Parts(GuestParts):
+    """What a demo guest needs, its kernel being the lab's."""
 
     @property
     def v1(self) -> Path:
@@ -49,45 +60,9 @@ class Parts:
         """The bench device's object."""
         return self.folder / "bench.bpf.o"
 
-    @property
-    def initramfs(self) -> Path:
-        """The guest's root, with the driver in it."""
-        return self.folder / "initramfs.gz"
 
-
-def make_parts(kernel: LabKernel) -> Parts:
-    """Return the parts for a kernel; make them unless the cache has them.
-
-    :param kernel: the guest's kernel: the lab's own.
-    :raise KvmBpfError: when a compiler is missing, or something does not build.
-    """
-    folder = parts_folder() / _digest(kernel.key)
-    parts = Parts(folder)
-    with build_lock(_say_waiting, "parts.lock"), in_use(kernel.folder):
-        if (folder / _STAMP).exists():
-            return parts
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("demo/demo_v1", "demo/demo_v2", "bench/bench"):
-            compile_shipped(name, folder)
-        module = build_module(kernel.build_tree, folder / "module")
-        build_initramfs(parts.initramfs, [module], programs=[build_reader(folder)])
-        (folder / _STAMP).touch()
-    return parts
-
-
-@dataclass(frozen=True)
-class DebianParts:
-    """What a guest needs that runs Debian's own kernel; the device's objects are in `Parts`.
-
-    :param folder: where it lies.
-    """
-
-    folder: Path
-
-    @property
-    def initramfs(self) -> Path:
-        """The guest's root, with the driver in it."""
-        return self.folder / "initramfs.gz"
+class DebianParts(GuestParts):
+    """What a guest needs that runs Debian's own kernel; the device's objects are in `Parts`."""
 
     @property
     def kernel(self) -> DebianKernel:
@@ -96,22 +71,52 @@ class DebianParts:
         return DebianKernel(Path(folder), release)
 
 
+def make_parts(kernel: LabKernel) -> Parts:
+    """Return the parts for a kernel; make them unless the cache has them.
+
+    :param kernel: the guest's kernel: the lab's own.
+    :raise KvmBpfError: when a compiler is missing, or something does not build.
+    """
+    parts = Parts(parts_folder() / _digest(kernel.key))
+    with in_use(kernel.folder), _unfinished(parts) as unfinished:
+        if unfinished:
+            for name in ("demo/demo_v1", "demo/demo_v2", "bench/bench"):
+                compile_shipped(name, parts.folder)
+            _build_guest(parts, kernel.build_tree)
+    return parts
+
+
 def make_debian_parts() -> DebianParts:
     """Return the parts for Debian's kernel; make them unless the cache has them.
 
     :raise KvmBpfError: when it cannot be had, or something does not build.
     """
     kernel = fetch_debian_kernel()
-    folder = parts_folder() / _digest(kernel.folder.name)
-    parts = DebianParts(folder)
-    with build_lock(_say_waiting, "parts.lock"):
-        if (folder / _STAMP).exists():
-            return parts
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        module = build_module(kernel.build_tree, folder / "module")
-        build_initramfs(parts.initramfs, [module], programs=[build_reader(folder)])
-        (folder / _STAMP).write_text(f"{kernel.folder}\n{kernel.release}\n", encoding="utf-8")
+    parts = DebianParts(parts_folder() / _digest(kernel.folder.name))
+    with _unfinished(parts, f"{kernel.folder}\n{kernel.release}\n") as unfinished:
+        if unfinished:
+            _build_guest(parts, kernel.build_tree)
     return parts
+
+
+@contextmanager
+def _unfinished(parts: GuestParts, stamp: str = "") -> Iterator[bool]:
+    """Tell whether parts must be made, and keep others from making them meanwhile.
+
+    :param stamp: written when they were made.
+    """
+    with build_lock(_say_waiting, "parts.lock"):
+        finished = (parts.folder / _STAMP).exists()
+        parts.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield not finished
+        if not finished:
+            (parts.folder / _STAMP).write_text(stamp, encoding="utf-8")
+
+
+def _build_guest(parts: GuestParts, kernel_tree: Path) -> None:
+    """Build the driver for a kernel, and the guest's root with it."""
+    module = build_module(kernel_tree, parts.folder / "module")
+    build_initramfs(parts.initramfs, [module], programs=[build_reader(parts.folder)])
 
 
 def _say_waiting() -> None:
@@ -124,9 +129,7 @@ def given_parts(folder: str | None) -> Parts:
     :param folder: the value of $KVMBPF_DEMO_PARTS.
     :raise StateError: when there are none.
     """
-    if not folder or not (Path(folder) / _STAMP).exists():
-        raise StateError(f"{PARTS_VARIABLE} names no finished parts; run `make demo`")
-    return Parts(Path(folder))
+    return Parts(_finished(folder, PARTS_VARIABLE, mend="; run `make demo`"))
 
 
 def given_debian_parts(folder: str | None) -> DebianParts:
@@ -135,9 +138,13 @@ def given_debian_parts(folder: str | None) -> DebianParts:
     :param folder: the value of $KVMBPF_DEBIAN_PARTS.
     :raise StateError: when there are none.
     """
+    return DebianParts(_finished(folder, DEBIAN_VARIABLE))
+
+
+def _finished(folder: str | None, variable: str, *, mend: str = "") -> Path:
     if not folder or not (Path(folder) / _STAMP).exists():
-        raise StateError(f"{DEBIAN_VARIABLE} names no finished parts")
-    return DebianParts(Path(folder))
+        raise StateError(f"{variable} names no finished parts{mend}")
+    return Path(folder)
 
 
 def _digest(kernel: str) -> str:

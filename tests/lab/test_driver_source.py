@@ -35,7 +35,7 @@ def test_checkpatch_has_nothing_to_say(kernel: LabKernel) -> None:
         check=False,
     )
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
-    assert len(files) == 8
+    assert len(files) == 11
 
 
 def test_the_compiler_warns_of_nothing_for_the_labs_kernel(
