@@ -12,7 +12,7 @@ PACKAGES=(
 	clang llvm clang-format libbpf1 libbpf-dev bpftool gcc
 	qemu-system-x86 qemu-system-arm busybox-static device-tree-compiler acpica-tools
 	linux-source-6.12 flex bison bc libelf-dev libssl-dev dwarves cpio kmod rsync
-	perl xz-utils zstd tar file shellcheck
+	perl xz-utils zstd tar file patch shellcheck
 )
 # Debian 12 has 1.1, which knows no struct_ops links.
 LIBBPF_NEEDED=1:1.3

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+
+# dtc before 1.7 gives two strings, "a", "b", as one: "a\0b".
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\0")
 
 # What dtc does not warn of unless it is asked.
 _MORE = ("node_name_chars_strict", "property_name_chars_strict", "unique_unit_address_if_enabled")
@@ -39,5 +43,5 @@ def compiled(source: str) -> bytes:
 
 
 def squeezed(blob: bytes) -> str:
-    """Return a DTB's source as dtc gives it, white space squeezed."""
-    return " ".join(dtc(blob, "dtb", "dts").decode().split())
+    """Return a DTB's source as dtc (1.7) gives it, white space squeezed."""
+    return _NUL.sub(r'\1", "', " ".join(dtc(blob, "dtb", "dts").decode().split()))
