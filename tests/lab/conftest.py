@@ -6,8 +6,8 @@ fails when the kernel logged a complaint while it did.
 
 A test marked ``debug_kernel`` runs twice, as test_x[plain] and test_x[debug]: in
 the lab that all share, and in a second one that boots the debug kernel. With
-``debug_kernel(only=True)`` it runs in the second alone. The labs run beside the
-tests that the host runs itself, which come first (tests/lab/labs.py).
+``debug_kernel(only=True)`` it runs in the second alone. The tests are put in an
+order in which one lab has ended before the next boots (tests/lab/labs.py).
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def vmm(store: Store) -> Iterator[BareVmm]:
 
 
 def _turn(item: pytest.Item) -> tuple[int, bool]:
-    """Return what the tests are ordered by: labs that tests boot, plain lab, debug lab."""
+    """Return what the tests are ordered by: plain lab, labs that tests boot, debug lab."""
     if not item.get_closest_marker("lab"):
-        return (-2, False)
-    turn = KERNELS.index(kernel_of(item)) if is_relayed(item) else -1
+        return (-1, False)
+    turn = 2 * KERNELS.index(kernel_of(item)) if is_relayed(item) else 1
     return (turn, item.path.name == LAST)
 
 
@@ -84,8 +84,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if IN_LAB:
         return None
     labs = item.session.stash.setdefault(LABS, Labs(item.session))
+    labs.begin()
     if not is_relayed(item) or lacks("lab"):
-        labs.before(item)
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in labs.reports(item):

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The labs of one run of the tests, beside the tests that the host runs itself.
+"""The labs of one run of the tests: each boots once, one at a time.
 
-An emulated lab leaves a second CPU idle most of the time. So the first lab starts
-with the first test, whichever that is, and the next one when it has ended, or when
-the host has no tests of its own left: what is reported when its turn comes was
-mostly done long before. A kernel that must be built first is waited for by the
-first test that needs it.
+The first one starts with the first test, whichever that is, if its kernel is there: it
+works on its tests while the host runs those that need no lab. Two labs at once would
+have four virtual CPUs on two, where a lock's holder that does not run costs more than
+an idle CPU.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 
@@ -37,28 +34,34 @@ def kernel_of(item: pytest.Item) -> str:
 class Labs:
     """The labs of a session of pytest, each of which boots once.
 
-    :param session: its tests are in their order: what is relayed comes last.
+    :param session: its tests are in their order: those of a kernel stand together.
     """
 
     def __init__(self, session: pytest.Session) -> None:
         self._session = session
         self._labs: dict[str, LabSession | KvmBpfError] = {}
-        self._looked = False
+        self._begun = False
 
-    def before(self, item: pytest.Item) -> None:
-        """Start what can be started without a wait, if a test on the host is next."""
-        if self._looked and not item.get_closest_marker("lab"):
+    def begin(self) -> None:
+        """Start the first lab, unless its kernel must be built first; once is enough."""
+        if self._begun or lacks("lab"):
             return
-        self._looked = True
-        if not any(lab.running() for lab in self._booted()):
-            self._start_built(one=True)
+        self._begun = True
+        if not self._items(KERNELS[0]):
+            return
+        try:
+            built = find_kernel() is not None
+        except KvmBpfError:
+            return  # the first test that needs the kernel says it
+        if built:
+            self._start(KERNELS[0])
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport]:
         """Wait for the reports of a test that is relayed."""
         kernel = kernel_of(item)
         if kernel not in self._labs:
+            self.close()
             self._start(kernel)
-        self._start_built()
         lab = self._labs[kernel]
         if isinstance(lab, KvmBpfError):
             return failed_report(item, lab)
@@ -72,27 +75,9 @@ class Labs:
 
     def close(self) -> None:
         """End the labs, whatever they are at."""
-        for lab in self._booted():
-            lab.close()
-
-    def _booted(self) -> Iterator[LabSession]:
-        return (lab for lab in self._labs.values() if isinstance(lab, LabSession))
-
-    def _start_built(self, *, one: bool = False) -> None:
-        """Start the labs, or one, whose kernels are in the cache."""
-        if lacks("lab"):
-            return
-        for kernel in KERNELS:
-            if kernel in self._labs or not self._items(kernel):
-                continue
-            try:
-                built = find_kernel(debug=kernel == KERNELS[1])
-            except KvmBpfError:
-                return  # the test that asks for the kernel says it
-            if built is not None:
-                self._start(kernel)
-            if one:
-                return
+        for lab in self._labs.values():
+            if isinstance(lab, LabSession):
+                lab.close()
 
     def _start(self, kernel: str) -> None:
         capture = self._session.config.pluginmanager.getplugin("capturemanager")

@@ -123,10 +123,6 @@ class LabSession:
                 time.sleep(_POLL_S)
         return self._waiting.pop(nodeid)
 
-    def running(self) -> bool:
-        """Tell whether the lab is up, or about to be."""
-        return self._run.running()
-
     def close(self) -> None:
         """End the lab, and remove what it left."""
         self._run.close()
