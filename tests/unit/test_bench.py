@@ -99,7 +99,7 @@ def test_table_of_updates() -> None:
         == """\
 hot update                  instructions        spread
 
-hot update                           100         2.00%
+in all                               100         2.00%
   open                                10        20.00%
   load                                90         0.00%
 kvmbpf update FILE                   700
