@@ -8,6 +8,7 @@ than left out.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import statistics
 import time
@@ -25,6 +26,8 @@ from kvmbpf.bench.paths import (
     NoPortsError,
     Parts,
 )
+from kvmbpf.bench.updating import NAME as HOT_UPDATE
+from kvmbpf.bench.updating import UpdateReport, measure_updates
 from kvmbpf.errors import StateError
 
 SCHEMA = 1
@@ -67,10 +70,12 @@ class Report:
 
     :param count: accesses in the shorter of a round's two runs.
     :param measurements: the loop alone first.
+    :param updates: hot updates, or None where they were not measured.
     """
 
     count: int
     measurements: tuple[Measurement, ...]
+    updates: UpdateReport | None = None
 
     @property
     def unit(self) -> str:
@@ -112,6 +117,7 @@ class Report:
                 }
                 for found in self.measurements
             ],
+            "update": None if self.updates is None else self.updates.to_json(),
         }
 
 
@@ -121,6 +127,7 @@ def measure(
     *,
     count: int,
     rounds: int,
+    updates: bool = False,
     progress: Callable[[str], object] = lambda _: None,
 ) -> Report:
     """Measure the loop alone, which tells the unit, and then paths.
@@ -129,15 +136,22 @@ def measure(
     :param parts: what they need.
     :param count: accesses in the shorter of a round's two runs.
     :param rounds: how many rounds.
+    :param updates: measure hot updates too.
     :param progress: called with a path's name before it is measured.
     :raise VmmError: when an access is answered elsewhere: then it is not the path.
+        When an update loses one.
     :raise StateError: when the count is too small to be timed.
     """
     found = []
     for path in (EMPTY_LOOP, *(path for path in paths if path is not EMPTY_LOOP)):
         progress(path.name)
         found.append(_measure(path, parts, count, rounds))
-    return Report(count, tuple(found))
+    report = Report(count, tuple(found))
+    if not updates:
+        return report
+    progress(HOT_UPDATE)
+    found_updates = measure_updates(parts.demo_objects, parts.folder, rounds=rounds)
+    return dataclasses.replace(report, updates=found_updates)
 
 
 def _measure(path: AccessPath, parts: Parts, count: int, rounds: int) -> Measurement:

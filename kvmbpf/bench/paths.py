@@ -32,22 +32,28 @@ class Parts:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @functools.cached_property
     def vmm(self) -> MinimalVmm:
         """The VMM that answers in user space."""
-        return MinimalVmm.build(self._folder)
+        return MinimalVmm.build(self.folder)
 
     @functools.cached_property
     def mmio_object(self) -> Path:
         """The bench device on the MMIO bus."""
-        return compile_shipped("bench/bench", self._folder)
+        return compile_shipped("bench/bench", self.folder)
 
     @functools.cached_property
     def pio_object(self) -> Path:
         """The bench device at ports."""
-        return compile_shipped("bench/bench_pio", self._folder)
+        return compile_shipped("bench/bench_pio", self.folder)
+
+    @functools.cached_property
+    def demo_objects(self) -> tuple[Path, Path]:
+        """The demo device's versions 1 and 2, of which one replaces the other."""
+        first, second = (compile_shipped(f"demo/demo_v{number}", self.folder) for number in (1, 2))
+        return first, second
 
 
 # Makes so many accesses and comes back. What answers is ready before.

@@ -1,38 +1,50 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``kvmbpf bench``: the cost of an access on each path."""
+"""``kvmbpf bench``: the cost of an access on each path, and of a hot update."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from kvmbpf.bench import OPPONENTS, PATHS, AccessPath, Measurement, Parts, Report, measure
+from kvmbpf.bench import (
+    HOT_UPDATE,
+    OPPONENTS,
+    PATHS,
+    Disturbance,
+    Measurement,
+    Parts,
+    Report,
+    UpdateCost,
+    measure,
+)
 
 UNSUPPORTED = "not supported by this kernel"
+
+NAMES = (*(path.name for path in PATHS), HOT_UPDATE)
 
 _ERASE_LINE = "\r\033[K"
 
 
-class PathName(click.ParamType[AccessPath]):
-    """A path by its name, in any case."""
+class PathName(click.ParamType[str]):
+    """What can be measured, by its name in any case."""
 
     name = "path"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> AccessPath:
-        """Return the path of a name."""
+    ) -> str:
+        """Return a name as it is spelt."""
         asked = str(value).casefold()
-        found = next((path for path in PATHS if path.name.casefold() == asked), None)
+        found = next((name for name in NAMES if name.casefold() == asked), None)
         if found is None:
-            names = "; ".join(path.name for path in PATHS)
-            self.fail(f"{value!r} is none of: {names}", param, ctx)
+            self.fail(f"{value!r} is none of: {'; '.join(NAMES)}", param, ctx)
         return found
 
 
@@ -45,7 +57,9 @@ def _help() -> str:
             "kernel, and an exit to a VMM that does the least a VMM can do. Figures are "
             "exact under `kvmbpf lab run --icount`, where a nanosecond is an "
             "instruction; elsewhere only the ratios of one run mean anything.",
-            "\b\nPaths:\n" + "\n".join(f"  {path.name}" for path in PATHS),
+            "The hot update is measured by itself: what it costs, by its steps and as a "
+            "command; and how long the guest's accesses take during one.",
+            "\b\nPaths:\n" + "\n".join(f"  {name}" for name in NAMES),
         )
     )
 
@@ -58,7 +72,7 @@ def _times(
     return click.option(name, default=default, show_default=True, type=at_least_1, help=what)
 
 
-@click.command(help=_help(), short_help="Measure the cost of an access on each path.")
+@click.command(help=_help(), short_help="Measure the cost of an access, and of a hot update.")
 @click.option(
     "--path",
     "chosen",
@@ -70,9 +84,9 @@ def _times(
 @_times("--count", 10_000, "Accesses: a round makes so many, and then twice as many.")
 @_times("--rounds", 3, "Rounds a path; their median is shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every round.")
-def bench(chosen: tuple[AccessPath, ...], count: int, rounds: int, as_json: bool) -> None:
+def bench(chosen: tuple[str, ...], count: int, rounds: int, as_json: bool) -> None:
     """Measure what an access costs (the help is made above)."""
-    paths = [path for path in PATHS if path in chosen] if chosen else PATHS
+    paths = [path for path in PATHS if not chosen or path.name in chosen]
     terminal = sys.stderr.isatty()
     with tempfile.TemporaryDirectory(prefix="kvmbpf-") as directory:
         try:
@@ -81,6 +95,7 @@ def bench(chosen: tuple[AccessPath, ...], count: int, rounds: int, as_json: bool
                 Parts(Path(directory)),
                 count=count,
                 rounds=rounds,
+                updates=not chosen or HOT_UPDATE in chosen,
                 progress=_show_progress if terminal else lambda _: None,
             )
         finally:
@@ -99,6 +114,11 @@ def table(report: Report) -> str:
     lines = [_line("path", *titles)]
     for _, group in itertools.groupby(report.measurements, lambda found: found.path.group):
         lines += ["", *(_row(report, found) for found in group)]
+    if report.updates is not None:
+        found_updates = report.updates
+        lines += ["", "", *_cost(found_updates.cost, report.unit)]
+        lines += ["", "", *_disturbance("between ticks", found_updates.between_ticks, report.unit)]
+        lines += _disturbance("with ticks", found_updates.with_ticks, report.unit)[1:]
     return "\n".join(lines)
 
 
@@ -113,3 +133,36 @@ def _row(report: Report, found: Measurement) -> str:
 def _line(name: str, figure: str, *others: str) -> str:
     cells = zip(others, (14, 10, 10), strict=True)
     return f"{name:<24}{figure:>14}" + "".join(f"{cell:>{width}}" for cell, width in cells)
+
+
+def _cost(found: UpdateCost, unit: str) -> list[str]:
+    """Return the lines of what an update takes."""
+    rows = {"in all": found.update_ns}
+    rows |= {f"  {step}": taken for step, taken in found.steps_ns.items()}
+    rows |= {"kvmbpf update FILE": (found.command_ns,), "kvmbpf update --help": (found.help_ns,)}
+    return [
+        _cells(HOT_UPDATE, unit, "spread"),
+        "",
+        *(_cells(name, *_median_and_spread(taken)) for name, taken in rows.items()),
+    ]
+
+
+def _median_and_spread(taken: Sequence[int]) -> tuple[str, str]:
+    median = statistics.median(taken)
+    if len(taken) == 1:
+        return f"{median:.0f}", ""
+    return f"{median:.0f}", f"{(max(taken) - min(taken)) / median:.2%}"
+
+
+def _disturbance(name: str, found: Disturbance, unit: str) -> list[str]:
+    """Return the lines of what updates do to accesses."""
+    lines = [_cells(f"a read, {unit}", "median", "p99.9", "longest", "x p99.9"), ""]
+    for when, durations in (("no update", found.without), ("update", found.during)):
+        figures = durations.median_ns, durations.p999_ns, durations.longest_ns
+        ratio = durations.longest_ns / found.without.p999_ns
+        lines.append(_cells(f"{when}, {name}", *(f"{ns:.1f}" for ns in figures), f"{ratio:.3f}"))
+    return lines
+
+
+def _cells(name: str, *others: str) -> str:
+    return f"{name:<26}{''.join(f'{cell:>14}' for cell in others)}".rstrip()

@@ -62,6 +62,13 @@ class Vcpu(OwnedFd):
         ioctl_value(self, uapi.KVM_RUN, 0, "ioctl(KVM_RUN)")
         return self.exit_reason()
 
+    def tsc_khz(self) -> int:
+        """Return how fast the guest's time stamp counter is, in ticks a ms.
+
+        :raise KernelCallError: EIO where KVM cannot say.
+        """
+        return ioctl_value(self, uapi.KVM_GET_TSC_KHZ, 0, "ioctl(KVM_GET_TSC_KHZ)")
+
     def exit_reason(self) -> int:
         """Return the reason of the last exit (KVM_EXIT_*)."""
         return int(self._state.exit_reason)

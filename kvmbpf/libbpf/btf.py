@@ -114,6 +114,7 @@ class Btf(Closing):
         self.base = base
         self._owned = owned
         self._decoded: dict[int, BtfType] = {}
+        self._variables: dict[int, tuple[BtfVariable, ...]] = {}
 
     @classmethod
     def adopt(cls, handle: int, base: Btf | None = None) -> Self:
@@ -245,11 +246,16 @@ class Btf(Closing):
 
     def variables(self, section_id: int) -> tuple[BtfVariable, ...]:
         """Return the variables of a data section, in order of their offsets."""
-        found = []
-        for var_id, offset, size in self.get(section_id).entries:
-            variable = self.get(var_id)
-            found.append(BtfVariable(variable.name, variable.type_id, offset, size))
-        return tuple(found)
+        entries = self.get(section_id).entries
+        found = self._variables.get(section_id)
+        if found is None:
+            found = tuple(self._variable(*entry) for entry in entries)
+            self._variables[section_id] = found
+        return found
+
+    def _variable(self, type_id: int, offset: int, size: int) -> BtfVariable:
+        variable = self.get(type_id)
+        return BtfVariable(variable.name, variable.type_id, offset, size)
 
     def enumerators(self, type_id: int) -> dict[str, int]:
         """Return the names and values of an enum."""

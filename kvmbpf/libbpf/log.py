@@ -37,8 +37,10 @@ def _libc() -> ctypes.CDLL:
 
 
 def _on_message(level: int, fmt: int, ap: int) -> int:
+    if level >= _LIBBPF_DEBUG:  # hundreds of them in each load
+        return 0
     sink: MutableSequence[str] | None = getattr(_sinks, "top", None)
-    if level >= _LIBBPF_DEBUG or sink is None:
+    if sink is None:
         return 0
     text = ctypes.c_void_p()
     length: int = _libc().vasprintf(ctypes.byref(text), fmt, ap)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ class BpfMap(Closing):
         """
         return self._types.get(self._btf_id) if self._btf_id else None
 
-    @property
+    @functools.cached_property
     def section(self) -> str | None:
         """The data section that the map holds, as ``.bss``; None for other maps."""
         if not self.spec.value_type_id or self.btf is None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,18 @@ from kvmbpf.objfile import read_object
 from kvmbpf.placement import Placed
 from kvmbpf.rights import require
 from kvmbpf.spec import DeviceSpec
+
+
+class UpdateStep(enum.Enum):
+    """What an update does, one after the other; it opens the object in two parts."""
+
+    OPEN = "open"  # read the object file, and have libbpf open it
+    FIND = "find"  # the device, its lock, its link, its record
+    STATE = "state"  # compare it, and have it carried over
+    LOAD = "load"  # libbpf, the verifier, the kernel's compiler
+    RECORD = "record"  # write down what is about to change
+    SWAP = "swap"
+    TIDY = "tidy"  # remove what only the old one had, close all
 
 
 class NotAttachedError(StateError):
@@ -139,20 +152,30 @@ def attach(
         return record
 
 
-def update(store: Store, path: Path, *, vm: str | None = None, dry_run: bool = False) -> Update:
+def update(
+    store: Store,
+    path: Path,
+    *,
+    vm: str | None = None,
+    dry_run: bool = False,
+    begins: Callable[[UpdateStep], object] = lambda _: None,
+) -> Update:
     """Replace the programs of an attached device; its state is kept.
 
     :param path: the new object file; its device's name says which device.
     :param vm: the VM's name; None where the device's is unique.
     :param dry_run: load and compare all, but change nothing.
+    :param begins: called with each step as it begins.
     :return: the device as it is now, and what became of its state.
     :raise StateError: when no such device is attached, or the new object is
         of another device.
     :raise LayoutError: when the state cannot be carried over; nothing changed.
     :raise VerifierError: when the kernel refuses the programs; nothing changed.
     """
+    begins(UpdateStep.OPEN)
     found = read_object(path)
     spec = found.spec
+    begins(UpdateStep.FIND)
     store.sweep_all()
     vm = store.find(spec.name, vm)
     with store.lock(vm), contextlib.ExitStack() as stack:
@@ -162,9 +185,13 @@ def update(store: Store, path: Path, *, vm: str | None = None, dry_run: bool = F
         record = store.read(vm, spec.name)
         _check_same_device(record, spec, path)
         require("kvmbpf update", "CAP_SYS_ADMIN")  # to compare the types of the state
+        begins(UpdateStep.OPEN)
         loaded = stack.enter_context(kernel.open_object(path, found.code))
+        begins(UpdateStep.STATE)
         carried = _carry_over(loaded, pins.open_maps(stack), verify=dry_run)
+        begins(UpdateStep.LOAD)
         loaded.load()
+        begins(UpdateStep.RECORD)
         names = _names_after(pins, loaded, carried)
         version = _version(path, loaded, names)
         if dry_run:
@@ -175,7 +202,9 @@ def update(store: Store, path: Path, *, vm: str | None = None, dry_run: bool = F
         # From here on whoever comes next finishes it, one way or the other.
         store.write(dataclasses.replace(record, versions=(*record.versions, version)))
         _pin_state(pins, loaded, {state: names[state] for state in carried.new if state in names})
+        begins(UpdateStep.SWAP)
         link.update(ops.map)
+        begins(UpdateStep.TIDY)
         store.sweep(vm)
         return Update(store.read(vm, spec.name), version, carried, applied=True)
 

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from elftools.common.utils import struct_parse
 from elftools.elf import enums
@@ -79,14 +79,17 @@ class Section:
     info: int
     entry_size: int
 
+    def __hash__(self) -> int:
+        """Return a hash: sections of one file differ in their index."""
+        return self.index
+
     @property
     def executable(self) -> bool:
         """Tell whether it holds code."""
         return bool(self.flags & _SHF_EXECINSTR)
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """One symbol.
 
     :param name: as ``kvmbpf_read``.
@@ -110,8 +113,7 @@ class Symbol:
         return self.binding == "STB_WEAK"
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """One place in a section that refers to a symbol.
 
     :param offset: of the place in the section, in bytes.
@@ -365,12 +367,12 @@ class ElfImage:
         names = self.data(self.sections[table.link])
         return [
             Symbol(
-                name=self._name(names, name, "symbol", index),
-                type=_SYMBOL_TYPES.get(info & 0xF, str(info & 0xF)),
-                binding=_BINDINGS.get(info >> 4, str(info >> 4)),
-                value=value,
-                size=size,
-                section=self._symbol_section(table, index, where),
+                self._name(names, name, "symbol", index),
+                _SYMBOL_TYPES.get(info & 0xF) or str(info & 0xF),
+                _BINDINGS.get(info >> 4) or str(info >> 4),
+                value,
+                size,
+                self._symbol_section(table, index, where),
             )
             for index, (name, info, _, where, value, size) in enumerate(raw)
         ]

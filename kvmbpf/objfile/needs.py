@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile.elf import ElfImage, Relocation, Section, Symbol
@@ -47,8 +48,7 @@ _PAST = 1 << 64
 _TOO_MUCH = "functions overlap: too much to decode"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """An instruction.
 
     :param section: its section's name.
@@ -64,8 +64,7 @@ class Place:
     in_callback: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """A function, as its place: a program, or what one calls."""
 
     section: Section
@@ -128,8 +127,7 @@ class _Kind(enum.Enum):
     CALLBACK = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _Reference:
+class _Reference(NamedTuple):
     """What one instruction refers to: a number, a name or a function."""
 
     kind: _Kind
@@ -377,11 +375,9 @@ def _note(found: Uses, item: _Reference, function: Function, in_callback: bool) 
     if isinstance(item.target, int):
         found.helpers.setdefault(item.target, []).append(place)
     elif isinstance(item.target, str):
-        names = {
-            _Kind.KFUNC: found.kfuncs,
-            _Kind.KSYM: found.ksyms,
-            _Kind.VARIABLE: found.variables,
-        }[item.kind]
+        names = found.variables
+        if item.kind is not _Kind.VARIABLE:
+            names = found.kfuncs if item.kind is _Kind.KFUNC else found.ksyms
         names.setdefault(item.target, []).append(place)
         if item.weak:
             found.weak.add(item.target)

@@ -13,11 +13,25 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from kvmbpf.bench import PATHS, AccessPath, Measurement, Parts, Report, measure
+from kvmbpf.bench import (
+    HOT_UPDATE,
+    PATHS,
+    AccessPath,
+    Disturbance,
+    Durations,
+    Measurement,
+    Parts,
+    Report,
+    UpdateCost,
+    UpdateReport,
+    measure,
+)
 from kvmbpf.bench.loop_guest import Access
+from kvmbpf.bench.paced_guest import TimedAccess
 from kvmbpf.bench.paths import EMPTY_LOOP, Loop, NoPortsError
-from kvmbpf.cli.bench import bench, table
-from kvmbpf.errors import StateError
+from kvmbpf.bench.updating import check_replies
+from kvmbpf.cli.bench import NAMES, bench, table
+from kvmbpf.errors import StateError, VmmError
 
 BY_NAME = {path.name: path for path in PATHS}
 COST = {
@@ -27,6 +41,18 @@ COST = {
     "MMIO read, VMM": 5000.0,
     "MMIO read, eBPF": 2500.0,
 }
+
+
+UPDATES = UpdateReport(
+    UpdateCost(
+        update_ns=(99, 100, 101),
+        steps_ns={"open": (9, 10, 11), "load": (90, 90, 90)},
+        command_ns=700,
+        help_ns=600,
+    ),
+    Disturbance(6, Durations(5000, 10.0, 10.0, 20.0), Durations(6000, 10.0, 11.0, 15.0)),
+    Disturbance(6, Durations(5000, 10.0, 12.0, 20.0), Durations(6000, 10.0, 13.0, 30.0)),
+)
 
 
 def report(**costs: float) -> Report:
@@ -63,8 +89,95 @@ PIO write, eBPF           not supported by this kernel"""
     )
 
 
-def test_no_line_ends_in_blanks() -> None:
-    assert all(line == line.rstrip() for line in table(report()).splitlines())
+def updates() -> Report:
+    return Report(10, (Measurement(EMPTY_LOOP, (2.0,)),), UPDATES)
+
+
+def test_table_of_updates() -> None:
+    assert (
+        table(updates()).partition("\n\n\n")[2]
+        == """\
+hot update                  instructions        spread
+
+in all                               100         2.00%
+  open                                10        20.00%
+  load                                90         0.00%
+kvmbpf update FILE                   700
+kvmbpf update --help                 600
+
+
+a read, instructions              median         p99.9       longest       x p99.9
+
+no update, between ticks            10.0          10.0          20.0         2.000
+update, between ticks               10.0          11.0          15.0         1.500
+
+no update, with ticks               10.0          12.0          20.0         1.667
+update, with ticks                  10.0          13.0          30.0         2.500"""
+    )
+
+
+@pytest.mark.parametrize("found", [report(), updates()])
+def test_no_line_ends_in_blanks(found: Report) -> None:
+    assert all(line == line.rstrip() for line in table(found).splitlines())
+
+
+def test_json_of_updates() -> None:
+    found = json.loads(json.dumps(updates().to_json()))["update"]
+    assert found["cost"]["update_ns"] == [99, 100, 101]
+    assert found["cost"]["steps_ns"]["load"] == [90, 90, 90]
+    assert (found["cost"]["command_ns"], found["cost"]["help_ns"]) == (700, 600)
+    assert found["between_ticks"]["ratio"] == 1.5
+    assert found["with_ticks"]["during"]["longest_ns"] == 30.0
+    assert report().to_json()["update"] is None
+
+
+def test_durations() -> None:
+    accesses = [TimedAccess(float(ns), 0) for ns in range(2000, 0, -1)]
+    assert Durations.of(accesses) == Durations(2000, 1000.5, 1998.0, 2000.0)
+
+
+def test_durations_of_too_few_accesses() -> None:
+    with pytest.raises(StateError, match="hot update: only 999 accesses; measure more rounds"):
+        Durations.of([TimedAccess(1.0, 0)] * 999)
+
+
+# ---- the replies during updates -----------------------------------------------
+
+
+def reply(version: int, generation: int, number: int) -> int:
+    fields = version << 56 | (generation & 0xFFFF) << 32 | number & 0xFFFFFFFF
+    checksum = 0x5A
+    for byte in fields.to_bytes(8, "little"):
+        checksum ^= byte
+    return fields | checksum << 48
+
+
+def test_good_replies() -> None:
+    assert check_replies([]) == 0
+    assert check_replies([reply(1, 7, 5), reply(1, 7, 6)]) == 0
+    assert check_replies([reply(1, 0, 5), reply(2, 1, 6), reply(2, 1, 7), reply(1, 2, 8)]) == 2
+    assert check_replies([reply(2, -1, -1), reply(1, 0, 0)]) == 1, "both wrap"
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        reply(1, 3, 7),  # one was lost
+        reply(1, 3, 5),  # the same twice
+        reply(1, 4, 6),  # a change, and the same version
+        reply(2, 3, 6),  # another version, and no change
+        reply(2, 5, 6),  # a change that nobody saw
+    ],
+)
+def test_replies_that_do_not_follow(second: int) -> None:
+    with pytest.raises(VmmError, match=f"reply {second:#018x} does not follow number 5"):
+        check_replies([reply(1, 3, 5), second])
+
+
+def test_a_reply_of_two_versions() -> None:
+    mixed = reply(1, 3, 5) ^ 3 << 56
+    with pytest.raises(VmmError, match=f"a reply with a wrong checksum: {mixed:#018x}"):
+        check_replies([reply(1, 3, 4), mixed])
 
 
 def test_an_opponent_that_was_not_measured_has_no_ratio() -> None:
@@ -151,23 +264,24 @@ def test_a_run_that_is_too_short_to_time(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[list[str], str, str]:
-    """Run the command; return the paths that it measures, its output and its errors."""
-    asked: list[AccessPath] = []
+    """Run the command; return what it measures, its output and its errors."""
+    asked: list[str] = []
 
-    def fake(paths: list[AccessPath], parts: Parts, **options: object) -> Report:
-        asked.extend(paths)
+    def fake(paths: list[AccessPath], parts: Parts, *, updates: bool, **options: object) -> Report:
+        asked.extend(path.name for path in paths)
+        asked.extend([HOT_UPDATE] * updates)
         return report()
 
     monkeypatch.setattr("kvmbpf.cli.bench.measure", fake)
     done = CliRunner().invoke(bench, arguments, standalone_mode=False)
     if done.exception is not None:
         raise done.exception
-    return [path.name for path in asked], done.stdout, done.stderr
+    return asked, done.stdout, done.stderr
 
 
 def test_all_paths_unless_some_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     names, output, errors = run(monkeypatch)
-    assert names == list(BY_NAME)
+    assert names == [*BY_NAME, HOT_UPDATE]
     assert output == table(report()) + "\n"
     assert errors == "", "progress is for terminals"
 
@@ -180,11 +294,17 @@ def test_named_paths_in_the_order_of_the_table(monkeypatch: pytest.MonkeyPatch) 
     assert json.loads(output) == report().to_json()
 
 
+def test_the_hot_update_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "--path", "Hot Update")[0] == [HOT_UPDATE]
+
+
 def test_a_path_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(click.BadParameter, match=r"'PIO write' is none of: .*PIO write, eBPF"):
+    with pytest.raises(
+        click.BadParameter, match=r"'PIO write' is none of: .*PIO write, eBPF.*; hot update"
+    ):
         run(monkeypatch, "--path", "PIO write")
 
 
 def test_help_names_every_path() -> None:
     text = CliRunner().invoke(bench, ["--help"]).output
-    assert all(f"  {name}\n" in text for name in BY_NAME)
+    assert all(f"  {name}\n" in text for name in NAMES)

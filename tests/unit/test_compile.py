@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.bench.minimal_vmm import SOURCE as MINIMAL_VMM
+from kvmbpf.bench.paced_guest import SOURCE as PACED_VCPU
 from kvmbpf.compile import HEADERS, compile_device, compile_library, find_clang
 from kvmbpf.errors import BadFileError, UnsupportedError
 from kvmbpf.objfile import read_device, read_object
@@ -187,8 +188,9 @@ def test_newer_clang_beside_an_older_one_is_taken(
     assert find_clang().version == 19
 
 
-def test_a_helper_compiles_without_a_warning(tmp_path: Path) -> None:
-    output = compile_library(MINIMAL_VMM, tmp_path / "vmm.so", warnings_are_errors=True)
+@pytest.mark.parametrize("source", [MINIMAL_VMM, PACED_VCPU], ids=lambda path: path.stem)
+def test_a_helper_compiles_without_a_warning(tmp_path: Path, source: Path) -> None:
+    output = compile_library(source, tmp_path / "vmm.so", warnings_are_errors=True)
     assert output.read_bytes().startswith(b"\x7fELF")
 
 

@@ -158,7 +158,7 @@ static __always_inline int demo_may_fill(__u32 size)
 }
 
 /* As many records go into the ring in one go; the verifier walks this loop. */
-#define DEMO_FILL_BATCH 16
+#define DEMO_FILL_BATCH 4
 
 /*
  * Write the records that are wanted and have room, then the head, then tell the
