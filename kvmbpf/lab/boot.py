@@ -26,7 +26,7 @@ from typing import Self
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import LabError, StateError, UnsupportedError
-from kvmbpf.lab.accel import Accelerator, choose_accelerator
+from kvmbpf.lab.accel import Accelerator, choose_accelerator, emulates_nested_paging
 from kvmbpf.lab.cache import in_use
 from kvmbpf.lab.guest import (
     DMESG,
@@ -107,9 +107,7 @@ class LabRun(Closing):
         executed instruction.
     :param cpus: the lab's CPUs (one under icount).
     :param nested_paging: let the lab's KVM use nested paging (NPT); by default where it
-        can be relied on. QEMU's emulation of it (7.2) on several CPUs breaks Linux
-        guests of several vCPUs: they die of double faults, within minutes, when other
-        processes have the lab's CPUs too. KVM's shadow paging does not show that.
+        can be relied on (see `emulates_nested_paging`).
     :param memory: its memory, as QEMU's ``-m`` takes it; by default what its kernel needs.
     :param boot_timeout_s: the longest that it may take to boot, in seconds; by
         default what its kernel needs.
@@ -150,8 +148,7 @@ class LabRun(Closing):
         self.accelerator = (
             Accelerator("tcg", "instructions are counted") if icount else choose_accelerator()
         )
-        reliable = self.accelerator.name != "tcg" or self.cpus == 1
-        self.nested_paging = reliable if nested_paging is None else nested_paging
+        self.nested_paging = nested_paging
         self._stdout, self._stderr = stdout, stderr
         self._environment = dict(environment or {})
         self._terminal = terminal
@@ -182,6 +179,9 @@ class LabRun(Closing):
 
     def _start(self) -> None:
         virtme, qemu = find_virtme_run(), find_qemu()
+        if self.nested_paging is None:
+            emulated = self.accelerator.name == "tcg"
+            self.nested_paging = not emulated or emulates_nested_paging(qemu, self.cpus)
         self._stack.enter_context(in_use(self.kernel.folder))
         if read_kernel(self.kernel.folder) is None:
             raise LabError(f"{self.kernel.folder}: this kernel was just removed; build it again")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import LabError, StateError
-from kvmbpf.lab import LabKernel, LabRun, choose_accelerator
+from kvmbpf.lab import LabKernel, LabRun
 from kvmbpf.lab.boot import DEBUG, PLAIN
 from tests.unit.fake_lab import alive, eventually
 
@@ -99,13 +99,6 @@ def test_a_debug_kernel_is_given_more(kernel: LabKernel) -> None:
     assert (debug_run.memory, debug_run.boot_timeout_s) == ("4G", DEBUG.boot_timeout_s)
     assert LabRun(debug, ["true"], memory="1G", boot_timeout_s=5).memory == "1G"
     assert debug.guest_mib > kernel.guest_mib
-
-
-def test_nested_paging_is_on_where_it_can_be_relied_on(kernel: LabKernel) -> None:
-    several, counted = LabRun(kernel, ["true"]), LabRun(kernel, ["true"], icount=True)
-    assert several.nested_paging == (choose_accelerator().name != "tcg")
-    assert counted.nested_paging
-    assert LabRun(kernel, ["true"], nested_paging=True).nested_paging
 
 
 def test_a_kernel_that_was_removed_is_not_booted(
