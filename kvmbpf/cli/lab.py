@@ -16,7 +16,7 @@ import click
 
 from kvmbpf.errors import LabError
 from kvmbpf.lab import LabRun, choose_accelerator, ensure_kernel, kernel_complaints, load_series
-from kvmbpf.lab.boot import DEBUG, PLAIN
+from kvmbpf.lab.boot import CPUS, DEBUG, PLAIN
 from kvmbpf.lab.cache import cache_folder
 from kvmbpf.lab.clean import Cleaned, clean_cache, folder_bytes
 from kvmbpf.lab.kernel import finished_kernels, make_plan, read_kernel
@@ -53,7 +53,11 @@ _KERNEL_OPTIONS = (
     ),
 )
 _BOOT_OPTIONS = (
-    click.option("--cpus", type=click.IntRange(1, 16), default=2, show_default=True),
+    click.option(
+        "--cpus",
+        type=click.IntRange(1, 16),
+        help=f"[default: {CPUS}, or 1 where QEMU's emulation asks for it]",
+    ),
     click.option(
         "--memory",
         metavar="SIZE",
@@ -128,7 +132,7 @@ def run(
     icount: bool,
     rw: Path | None,
     timeout: float | None,
-    cpus: int,
+    cpus: int | None,
     memory: str | None,
     boot_timeout: float | None,
     dmesg: Path | None,
@@ -167,7 +171,7 @@ def shell(
     ctx: click.Context,
     debug: bool,
     tree: Path | None,
-    cpus: int,
+    cpus: int | None,
     memory: str | None,
     boot_timeout: float | None,
 ) -> None:

@@ -26,7 +26,7 @@ from typing import Self
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import LabError, StateError, UnsupportedError
-from kvmbpf.lab.accel import Accelerator, choose_accelerator, emulates_nested_paging
+from kvmbpf.lab.accel import Accelerator, choose_accelerator, runs_shadowed_guests
 from kvmbpf.lab.cache import in_use
 from kvmbpf.lab.guest import (
     DMESG,
@@ -69,6 +69,8 @@ class Allowance:
     end_timeout_s: float
 
 
+# What a lab has unless its user, or the emulation of its CPU, has another wish.
+CPUS = 2
 # Under TCG the plain kernel boots in some 10 s and powers off in one; the debug
 # kernel takes several times as long, and an eighth of its memory for KASAN.
 PLAIN = Allowance("3G", 180.0, 30.0)
@@ -105,9 +107,10 @@ class LabRun(Closing):
     :param cwd: where the command runs; by default the current folder.
     :param icount: count instructions: one CPU, and one guest nanosecond is one
         executed instruction.
-    :param cpus: the lab's CPUs (one under icount).
+    :param cpus: the lab's CPUs (one under icount); by default CPUS, or one where a
+        guest can be relied on in no other lab (see `runs_shadowed_guests`).
     :param nested_paging: let the lab's KVM use nested paging (NPT); by default where it
-        can be relied on (see `emulates_nested_paging`).
+        can be relied on likewise.
     :param memory: its memory, as QEMU's ``-m`` takes it; by default what its kernel needs.
     :param boot_timeout_s: the longest that it may take to boot, in seconds; by
         default what its kernel needs.
@@ -126,7 +129,7 @@ class LabRun(Closing):
         rw: Path | None = None,
         cwd: Path | None = None,
         icount: bool = False,
-        cpus: int = 2,
+        cpus: int | None = None,
         nested_paging: bool | None = None,
         memory: str | None = None,
         boot_timeout_s: float | None = None,
@@ -142,13 +145,13 @@ class LabRun(Closing):
         self.rw = (rw or Path.cwd()).resolve()
         self.icount = icount
         self.cpus = 1 if icount else cpus
+        self.nested_paging = nested_paging
         self.memory = memory if memory is not None else given.memory
         self.boot_timeout_s = boot_timeout_s if boot_timeout_s is not None else given.boot_timeout_s
         self._end_timeout_s = given.end_timeout_s
         self.accelerator = (
             Accelerator("tcg", "instructions are counted") if icount else choose_accelerator()
         )
-        self.nested_paging = nested_paging
         self._stdout, self._stderr = stdout, stderr
         self._environment = dict(environment or {})
         self._terminal = terminal
@@ -179,9 +182,12 @@ class LabRun(Closing):
 
     def _start(self) -> None:
         virtme, qemu = find_virtme_run(), find_qemu()
+        emulated = self.accelerator.name == "tcg"
+        shadows = emulated and self.cpus != 1 and runs_shadowed_guests(qemu)
+        if self.cpus is None:
+            self.cpus = CPUS if shadows or not emulated else 1
         if self.nested_paging is None:
-            emulated = self.accelerator.name == "tcg"
-            self.nested_paging = not emulated or emulates_nested_paging(qemu, self.cpus)
+            self.nested_paging = not shadows
         self._stack.enter_context(in_use(self.kernel.folder))
         if read_kernel(self.kernel.folder) is None:
             raise LabError(f"{self.kernel.folder}: this kernel was just removed; build it again")

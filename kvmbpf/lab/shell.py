@@ -77,7 +77,7 @@ def run_shell(
     *,
     stdin: int = 0,
     stdout: int = 1,
-    cpus: int = 2,
+    cpus: int | None = None,
     memory: str | None = None,
     boot_timeout_s: float | None = None,
 ) -> LabResult:
