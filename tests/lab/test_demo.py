@@ -16,7 +16,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 # What differs from run to run.
 _VARIES = re.compile(r"\d+")
 # In a lab of one CPU QEMU says so of a guest of two.
-_OF_QEMU = re.compile(r"qemu-system-\S+ warning: Number of .*SMP cpus requested")
+_OF_QEMU = re.compile(r"\s*qemu-system-\S+ warning: Number of .* cpus requested")
 
 
 def shape(line: str) -> str:
