@@ -6,12 +6,13 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kvmbpf.errors import LabError, StateError
-from kvmbpf.lab import LabKernel, LabRun
-from kvmbpf.lab.boot import DEBUG, PLAIN
+from kvmbpf.lab import Accelerator, LabKernel, LabRun
+from kvmbpf.lab.boot import CPUS, DEBUG, PLAIN
 from tests.unit.fake_lab import alive, eventually
 
 pytestmark = pytest.mark.on_host
@@ -99,6 +100,36 @@ def test_a_debug_kernel_is_given_more(kernel: LabKernel) -> None:
     assert (debug_run.memory, debug_run.boot_timeout_s) == ("4G", DEBUG.boot_timeout_s)
     assert LabRun(debug, ["true"], memory="1G", boot_timeout_s=5).memory == "1G"
     assert debug.guest_mib > kernel.guest_mib
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "shadows", "options", "cpus", "nested_paging"),
+    [
+        ("kvm", False, {}, CPUS, True),
+        ("tcg", True, {}, CPUS, False),
+        ("tcg", True, {"cpus": 1}, 1, True),
+        ("tcg", True, {"nested_paging": True}, CPUS, True),
+        ("tcg", False, {}, 1, True),
+        ("tcg", False, {"cpus": 2}, 2, True),
+        ("tcg", True, {"icount": True}, 1, True),
+    ],
+)
+def test_cpus_and_paging_are_what_the_emulation_bears(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: LabKernel,
+    accelerator: str,
+    shadows: bool,
+    options: dict[str, Any],
+    cpus: int,
+    nested_paging: bool,
+) -> None:
+    _fake_qemu(tmp_path, monkeypatch)
+    chosen = Accelerator(accelerator, "for the test")
+    monkeypatch.setattr("kvmbpf.lab.boot.choose_accelerator", lambda: chosen)
+    monkeypatch.setattr("kvmbpf.lab.boot.runs_shadowed_guests", lambda _: shadows)
+    with LabRun(kernel, ["true"], **options) as run:
+        assert (run.cpus, run.nested_paging) == (cpus, nested_paging)
 
 
 def test_a_kernel_that_was_removed_is_not_booted(
