@@ -5,14 +5,20 @@ The first one starts with the first test, whichever that is, if its kernel is th
 works on its tests while the host runs those that need no lab. Two labs at once would
 have four virtual CPUs on two, where a lock's holder that does not run costs more than
 an idle CPU.
+
+A kernel that is not there is built beside the tests that need none, or another one
+(tests/lab/building.py).
 """
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 
 from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import find_kernel
+from tests.lab.building import Build
 from tests.lab.relay import LabSession, failed_report
 from tests.probes import lacks
 
@@ -40,10 +46,11 @@ class Labs:
     def __init__(self, session: pytest.Session) -> None:
         self._session = session
         self._labs: dict[str, LabSession | KvmBpfError] = {}
+        self._builds: dict[str, Build] = {}
         self._begun = False
 
     def begin(self) -> None:
-        """Start the first lab, unless its kernel must be built first; once is enough."""
+        """Start the first lab, or the build of its kernel; once is enough."""
         if self._begun or lacks("lab"):
             return
         self._begun = True
@@ -55,12 +62,14 @@ class Labs:
             return  # the first test that needs the kernel says it
         if built:
             self._start(KERNELS[0])
+        else:
+            self._build(KERNELS[0])
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport]:
         """Wait for the reports of a test that is relayed."""
         kernel = kernel_of(item)
         if kernel not in self._labs:
-            self.close()
+            self._close_labs()
             self._start(kernel)
         lab = self._labs[kernel]
         if isinstance(lab, KvmBpfError):
@@ -75,19 +84,32 @@ class Labs:
 
     def close(self) -> None:
         """End the labs, whatever they are at."""
+        self._close_labs()
+        for build in self._builds.values():
+            build.close()
+
+    def _close_labs(self) -> None:
         for lab in self._labs.values():
             if isinstance(lab, LabSession):
                 lab.close()
+
+    def _build(self, kernel: str) -> None:
+        if self._items(kernel):
+            self._builds[kernel] = Build.of_kernel(debug=kernel == KERNELS[1])
 
     def _start(self, kernel: str) -> None:
         capture = self._session.config.pluginmanager.getplugin("capturemanager")
         try:
             with capture.global_and_fixture_disabled():
+                if kernel in self._builds:
+                    self._builds[kernel].wait(sys.stderr)
                 self._labs[kernel] = LabSession(
                     self._session.config, self._items(kernel), debug=kernel == KERNELS[1]
                 )
         except KvmBpfError as error:
             self._labs[kernel] = error
+        if kernel == KERNELS[0]:
+            self._build(KERNELS[1])
 
     def _items(self, kernel: str) -> list[pytest.Item]:
         return [
