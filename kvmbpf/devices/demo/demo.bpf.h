@@ -157,8 +157,34 @@ static __always_inline int demo_may_fill(__u32 size)
 	       ring_head - NOW(ring_tail) < size && !NOW(ring_failed);
 }
 
-/* As many records go into the ring in one go; the verifier walks this loop. */
-#define DEMO_FILL_BATCH 4
+/* As many records go into the ring in one go. */
+#define DEMO_FILL_BATCH 16
+
+/* What the loop over the records works with, and how far it got. */
+struct demo_batch {
+	struct kvmbpf_later *later;
+	__u64 base;
+	__u32 size;
+	__u32 written;
+	int error;
+};
+
+/* One round of it, for bpf_loop(): the verifier walks it once, however many there are. */
+static long demo_fill_one(__u32 round KVMBPF_UNUSED, void *context)
+{
+	struct demo_batch *batch = context;
+
+	if (!batch->size || !demo_may_fill(batch->size))
+		return 1;
+	batch->error = demo_write_record(batch->later, batch->base, batch->size);
+	if (batch->error)
+		return 1;
+	ring_sequence++;
+	ring_head++;
+	__sync_fetch_and_add(&ring_wanted, -1);
+	batch->written++;
+	return 0;
+}
 
 /*
  * Write the records that are wanted and have room, then the head, then tell the
@@ -166,36 +192,29 @@ static __always_inline int demo_may_fill(__u32 size)
  */
 KVMBPF_WORK(fill)
 {
-	__u32 size, i;
-	int error = 0;
-	__u64 base;
+	struct demo_batch batch = { .later = later };
+	int error;
 
 	/*
 	 * From here on the guest sees BUSY; and if it saw none after it ended the
 	 * ring, size is 0 here. Base stays as it is while there is a size, or BUSY.
 	 */
 	__sync_lock_test_and_set(&ring_busy, 1);
-	size = __sync_fetch_and_add(&ring_size, 0);
-	base = NOW(ring_base);
-	for (i = 0; i < DEMO_FILL_BATCH && size && demo_may_fill(size); i++) {
-		error = demo_write_record(later, base, size);
-		if (error)
-			break;
-		ring_sequence++;
-		ring_head++;
-		__sync_fetch_and_add(&ring_wanted, -1);
-	}
-	if (i && !error)
-		error = kvmbpf_guest_write_later(later, base, &ring_head, sizeof(ring_head));
+	batch.size = __sync_fetch_and_add(&ring_size, 0);
+	batch.base = NOW(ring_base);
+	bpf_loop(DEMO_FILL_BATCH, demo_fill_one, &batch, 0);
+	error = batch.error;
+	if (batch.written && !error)
+		error = kvmbpf_guest_write_later(later, batch.base, &ring_head, sizeof(ring_head));
 	if (error) {
 		__sync_lock_test_and_set(&ring_failed, 1);
-		kvmbpf_log("ring at %llx: guest memory: error %d", base, error);
+		kvmbpf_log("ring at %llx: guest memory: error %d", batch.base, error);
 	}
 	__sync_lock_test_and_set(&ring_busy, 0);
 
-	if ((i || error) && demo_event(DEMO_EVENT_RING, &ring_events))
+	if ((batch.written || error) && demo_event(DEMO_EVENT_RING, &ring_events))
 		kvmbpf_irq_later(later, DEMO_IRQ_EVENTS, 1);
-	if (i == DEMO_FILL_BATCH && !error)
+	if (batch.written == DEMO_FILL_BATCH && !error)
 		kvmbpf_work_start(later, fill); /* there may be more to do */
 }
 
