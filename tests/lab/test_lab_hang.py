@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from pathlib import Path
@@ -130,6 +131,25 @@ def test_cpus_and_paging_are_what_the_emulation_bears(
     monkeypatch.setattr("kvmbpf.lab.boot.runs_shadowed_guests", lambda _: shadows)
     with LabRun(kernel, ["true"], **options) as run:
         assert (run.cpus, run.nested_paging) == (cpus, nested_paging)
+
+
+@pytest.mark.parametrize(("icount", "cpu"), [(True, "max,-erms,-fsrm"), (False, "max")])
+def test_a_copy_is_not_counted_by_the_byte(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: LabKernel,
+    icount: bool,
+    cpu: str,
+) -> None:
+    told = tmp_path / "arguments"
+    pid = _fake_qemu(tmp_path, monkeypatch, f'printf "%s\\n" "$@" >{told}')
+    chosen = Accelerator("tcg", "for the test")
+    monkeypatch.setattr("kvmbpf.lab.boot.choose_accelerator", lambda: chosen)
+    with LabRun(kernel, ["true"], icount=icount):
+        eventually(pid.exists)
+    arguments = told.read_text().splitlines()
+    given = [after for before, after in itertools.pairwise(arguments) if before == "-cpu"]
+    assert given[-1] == cpu  # the last one holds
 
 
 def test_a_kernel_that_was_removed_is_not_booted(
