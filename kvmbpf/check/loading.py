@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from kvmbpf.check.finding import Finding, Rule, Severity, line_of
 from kvmbpf.objfile import RESET_PROGRAM, DeviceObject, EntryKind
 from kvmbpf.objfile.btf import BTF_SECTION
-from kvmbpf.objfile.elf import printable
 from kvmbpf.objfile.names import (
     DEVICE_KFUNCS,
     HELPERS,
@@ -25,6 +24,7 @@ from kvmbpf.objfile.names import (
 )
 from kvmbpf.objfile.needs import Uses
 from kvmbpf.objfile.ops import OpsMap, read_ops_maps
+from kvmbpf.objfile.symbols import printable
 from kvmbpf.placement import PAGE_BYTES
 from kvmbpf.spec import Bus
 

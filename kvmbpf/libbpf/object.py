@@ -186,7 +186,7 @@ class BpfObject(Closing):
             elif name.startswith(header.OWN_MAPS):
                 if used is None:
                     code = code or CodeMap(ElfImage(self.path))
-                    used = set(code.uses(wanted).variables)
+                    used = code.variables(wanted)
                 # a data section is used by its variables
                 leave_out = used.isdisjoint({name, *found.globals})
             else:

@@ -1,43 +1,44 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Sections, symbols and relocations of an untrusted BPF object, with bounded effort.
 
-pyelftools decodes the ELF header and knows the names of numbers. Its own walks
-follow whatever counts and strings a file states, which a damaged file turns
-into minutes; so the walks over tables are here, each bounded by the file's size
-and by the limits below. Tables are decoded when they are asked for. Whatever
-goes wrong is a `BadFileError`.
+pyelftools knows the names of numbers. Its own walks follow whatever counts and
+strings a file states, which a damaged file turns into minutes; so the walks over
+tables are here, each bounded by the file's size and by the limits below. Tables
+are decoded when they are asked for. Whatever goes wrong is a `BadFileError`.
 """
 
 from __future__ import annotations
 
-import functools
-import io
+import operator
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from elftools.common.utils import struct_parse
 from elftools.elf import enums
-from elftools.elf.structs import ELFStructs
 
 from kvmbpf.errors import BadFileError
+from kvmbpf.objfile.symbols import (
+    SHN_LORESERVE,
+    SYMBOL_BYTES,
+    Section,
+    Strings,
+    Symbol,
+    Symbols,
+    names_by_number,
+)
 
 # Far above what clang makes of a device (about 10 KiB, 40 sections, 40 symbols).
 MAX_FILE_BYTES = 4 << 20
 MAX_SECTIONS = 1024
 MAX_SYMBOLS = 16384
 MAX_RELOCATIONS = 65536  # in all sections
-MAX_NAME_BYTES = 255
 
-_SHF_EXECINSTR = 4
-_SHN_LORESERVE = 0xFF00  # from here on not a section: SHN_ABS, SHN_COMMON ...
+# Past e_ident and without what is not looked at. Source: Elf64_Ehdr, elf(5).
+_HEADER = "16xHH20xQ10xHHH"
 _HEADER_BYTES = 64
 _SECTION_HEADER = "IIQQQQIIQQ"
 _SECTION_HEADER_BYTES = 64
-_SYMBOL = "IBBHQQ"
-_SYMBOL_BYTES = 24
 # Relocations of plain numbers, and the number's form. Source: "BPF LLVM
 # Relocations", Documentation/bpf/llvm_reloc.rst (v6.12).
 _PLAIN_RELOCATIONS = {2: "Q", 3: "I", 4: "I"}
@@ -45,72 +46,9 @@ _RELOCATION = "QQ"
 _RELOCATION_BYTES = 16
 
 
-def _names(numbers: Mapping[str, Any]) -> dict[int, str]:
-    return {number: name for name, number in numbers.items() if isinstance(number, int)}
-
-
-_SECTION_TYPES = _names(enums.ENUM_SH_TYPE_BASE)
-_SYMBOL_TYPES = _names(enums.ENUM_ST_INFO_TYPE)
-_BINDINGS = _names(enums.ENUM_ST_INFO_BIND)
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section header.
-
-    :param index: its place in the table.
-    :param name: as ``.bss``.
-    :param type: as ``SHT_NOTE``, or the number where pyelftools knows no name.
-    :param flags: C ``Elf64_Xword``.
-    :param offset: in the file, in bytes.
-    :param size: in bytes.
-    :param link: index of an associated section.
-    :param info: index of the section that relocations are for.
-    :param entry_size: in bytes, of a table's entries.
-    """
-
-    index: int
-    name: str
-    type: str
-    flags: int
-    offset: int
-    size: int
-    link: int
-    info: int
-    entry_size: int
-
-    def __hash__(self) -> int:
-        """Return a hash: sections of one file differ in their index."""
-        return self.index
-
-    @property
-    def executable(self) -> bool:
-        """Tell whether it holds code."""
-        return bool(self.flags & _SHF_EXECINSTR)
-
-
-class Symbol(NamedTuple):
-    """One symbol.
-
-    :param name: as ``kvmbpf_read``.
-    :param type: as ``STT_FUNC``.
-    :param binding: as ``STB_GLOBAL``.
-    :param value: offset in its section, in bytes.
-    :param size: in bytes.
-    :param section: where it is defined, or None.
-    """
-
-    name: str
-    type: str
-    binding: str
-    value: int
-    size: int
-    section: Section | None
-
-    @property
-    def weak(self) -> bool:
-        """Tell whether the object loads where the symbol is not found."""
-        return self.binding == "STB_WEAK"
+_MACHINES = names_by_number(enums.ENUM_E_MACHINE)
+_FILE_TYPES = names_by_number(enums.ENUM_E_TYPE)
+_SECTION_TYPES = names_by_number(enums.ENUM_SH_TYPE_BASE)
 
 
 class Relocation(NamedTuple):
@@ -126,20 +64,23 @@ class Relocation(NamedTuple):
     symbol: Symbol
 
 
-def printable(raw: bytes) -> str:
-    """Return text from a file, fit for one line: what cannot be shown is escaped."""
-    text = raw.decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+class _Header(NamedTuple):
+    """The ELF header, of what is looked at.
 
+    :param type: as ``ET_REL``, or the number where pyelftools knows no name.
+    :param machine: as ``EM_BPF``, likewise.
+    :param sections: offset of the section headers in the file, in bytes.
+    :param section_bytes: of one of them.
+    :param section_count: how many there are.
+    :param names: index of the section that has their names.
+    """
 
-@functools.cache
-def _structs(little_endian: bool) -> ELFStructs:
-    structs = ELFStructs(little_endian=little_endian, elfclass=64)
-    structs.create_basic_structs()
-    structs.create_advanced_structs()
-    return structs
+    type: str
+    machine: str
+    sections: int
+    section_bytes: int
+    section_count: int
+    names: int
 
 
 class ElfImage:
@@ -156,11 +97,12 @@ class ElfImage:
         self._check_ident()
         self.little_endian: bool = self._bytes[5] == 1
         self._order = "<" if self.little_endian else ">"
+        self._strings: dict[tuple[int, int], Strings] = {}
         header = self._header()
         self._check_header(header)
         self.sections = self._read_sections(header)
-        self._symbols: list[Symbol] | None = None
-        self._relocations: dict[int, list[Relocation]] = {}
+        self._symbols: Symbols | None = None
+        self._relocations: dict[int, list[tuple[int, ...]]] = {}
         self._relocations_left = MAX_RELOCATIONS
 
     def section(self, name: str) -> Section | None:
@@ -199,23 +141,54 @@ class ElfImage:
 
         :raise BadFileError: when there is no symbol table, or a broken one.
         """
-        if self._symbols is None:
-            self._symbols = self._read_symbols()
-        return self._symbols
+        table = self._symbol_table()
+        return [table[index] for index in range(len(table))]
+
+    def symbol(self, index: int) -> Symbol:
+        """Return a symbol by its place in the table, that of a relocation.
+
+        :raise BadFileError: as `symbols`.
+        """
+        return self._symbol_table()[index]
+
+    def functions(self) -> list[Symbol]:
+        """Return the symbols of type ``STT_FUNC``.
+
+        :raise BadFileError: as `symbols`.
+        """
+        return self._symbol_table().functions
+
+    def variables(self) -> list[Symbol]:
+        """Return the symbols of type ``STT_OBJECT``.
+
+        :raise BadFileError: as `symbols`.
+        """
+        return self._symbol_table().variables
 
     def relocations(self, section: Section) -> list[Relocation]:
         """Return what refers to symbols in a section, by place.
 
         :raise BadFileError: when a table of relocations is broken.
         """
-        found = self._relocations.get(section.index)
+        symbols = self._symbol_table()
+        return [
+            Relocation(offset, info & 0xFFFFFFFF, symbols[info >> 32])
+            for offset, info in self.relocation_entries(section)
+        ]
+
+    def relocation_entries(self, section: Section) -> list[tuple[int, ...]]:
+        """Return place and info of a section's relocations, by place; all are checked.
+
+        :raise BadFileError: as `relocations`.
+        """
+        found = self._relocations.get(section.number)
         if found is None:
             found = []
             for table in self.sections:
-                if table.info == section.index and table.type in ("SHT_REL", "SHT_RELA"):
+                if table.info == section.number and table.type in ("SHT_REL", "SHT_RELA"):
                     found += self._read_relocations(table, section)
-            found.sort(key=lambda item: item.offset)
-            self._relocations[section.index] = found
+            found.sort(key=operator.itemgetter(0))
+            self._relocations[section.number] = found
         return found
 
     def relocated(self, section: Section) -> bytes:
@@ -285,8 +258,8 @@ class ElfImage:
                 offset=5,
             )
 
-    def _check_header(self, header: Any) -> None:  # noqa: ANN401 - a construct Container
-        machine, kind = header["e_machine"], header["e_type"]
+    def _check_header(self, header: _Header) -> None:
+        machine, kind = header.machine, header.type
         if machine != "EM_BPF":
             raise BadFileError(
                 self.path,
@@ -295,7 +268,7 @@ class ElfImage:
             )
         if kind != "ET_REL":
             raise BadFileError(self.path, f"ELF type {kind}, expected ET_REL", offset=16)
-        size, count = header["e_shentsize"], header["e_shnum"]
+        size, count = header.section_bytes, header.section_count
         if size != _SECTION_HEADER_BYTES:
             raise BadFileError(
                 self.path,
@@ -306,114 +279,117 @@ class ElfImage:
             raise BadFileError(
                 self.path, f"{count} sections, expected 1 to {MAX_SECTIONS}", offset=60
             )
-        if header["e_shoff"] + count * size > len(self._bytes):
+        if header.sections + count * size > len(self._bytes):
             raise BadFileError(
                 self.path,
-                f"{count} section headers at {header['e_shoff']:#x} go past the file's end, "
+                f"{count} section headers at {header.sections:#x} go past the file's end, "
                 f"{len(self._bytes)} bytes in all",
                 offset=40,
             )
-        if header["e_shstrndx"] >= count:
+        if header.names >= count:
             raise BadFileError(
                 self.path,
-                f"section names in section {header['e_shstrndx']}, expected one of {count}",
+                f"section names in section {header.names}, expected one of {count}",
                 offset=62,
             )
 
-    def _header(self) -> Any:  # noqa: ANN401 - a construct Container
-        try:
-            return struct_parse(
-                _structs(self.little_endian).Elf_Ehdr, io.BytesIO(self._bytes), stream_pos=0
-            )
-        except Exception as error:  # pyelftools raises many things on damaged files
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise BadFileError(self.path, f"ELF header: {reason}", offset=0) from error
-
-    def _read_sections(self, header: Any) -> tuple[Section, ...]:  # noqa: ANN401 - as above
-        start, count = header["e_shoff"], header["e_shnum"]
-        table = self._bytes[start : start + count * _SECTION_HEADER_BYTES]
-        raw = list(struct.iter_unpack(self._order + _SECTION_HEADER, table))
-        names_offset, names_size = raw[header["e_shstrndx"]][4:6]
-        names = self._bytes[names_offset : names_offset + names_size]
-        return tuple(
-            Section(
-                index=index,
-                name=self._name(names, name, "section", index),
-                type=_SECTION_TYPES.get(kind, str(kind)),
-                flags=flags,
-                offset=offset,
-                size=size,
-                link=link,
-                info=info,
-                entry_size=entry_size,
-            )
-            for index, (name, kind, flags, _, offset, size, link, info, _, entry_size) in enumerate(
-                raw
-            )
+    def _header(self) -> _Header:
+        kind, machine, *rest = struct.unpack_from(self._order + _HEADER, self._bytes)
+        return _Header(
+            _FILE_TYPES.get(kind) or str(kind), _MACHINES.get(machine) or str(machine), *rest
         )
 
-    def _read_symbols(self) -> list[Symbol]:
+    def _read_sections(self, header: _Header) -> tuple[Section, ...]:
+        start, count = header.sections, header.section_count
+        table = self._bytes[start : start + count * _SECTION_HEADER_BYTES]
+        raw = list(struct.iter_unpack(self._order + _SECTION_HEADER, table))
+        names_offset, names_size = raw[header.names][4:6]
+        strings = self._strings_at(names_offset, names_size)
+        strings.check([entry[0] for entry in raw], "section")
+        names, kinds, flags, _, offsets, sizes, links, infos, _, entry_sizes = zip(
+            *raw, strict=True
+        )
+        columns = (
+            range(count),
+            map(strings.name, names),
+            [_SECTION_TYPES.get(kind) or str(kind) for kind in kinds],
+            *(flags, offsets, sizes, links, infos, entry_sizes),
+        )
+        return tuple(map(Section._make, zip(*columns, strict=True)))
+
+    def _strings_at(self, offset: int, size: int) -> Strings:
+        """Return a table of strings; clang makes one for all names."""
+        found = self._strings.get((offset, size))
+        if found is None:
+            found = Strings(self.path, self._bytes[offset : offset + size])
+            self._strings[offset, size] = found
+        return found
+
+    def _symbol_table(self) -> Symbols:
+        if self._symbols is None:
+            self._symbols = self._read_symbols()
+        return self._symbols
+
+    def _read_symbols(self) -> Symbols:
         tables = [section for section in self.sections if section.type == "SHT_SYMTAB"]
         if len(tables) != 1:
             raise BadFileError(self.path, f"{len(tables)} symbol tables, expected one")
         table = tables[0]
-        raw = self._entries(table, _SYMBOL, _SYMBOL_BYTES, MAX_SYMBOLS, "symbols")
+        raw = self._table(table, SYMBOL_BYTES, MAX_SYMBOLS, "symbols")
         if table.link >= len(self.sections):
             raise BadFileError(
                 self.path,
                 f"names in section {table.link}, expected one of {len(self.sections)}",
                 section=table.name,
             )
-        names = self.data(self.sections[table.link])
-        return [
-            Symbol(
-                self._name(names, name, "symbol", index),
-                _SYMBOL_TYPES.get(info & 0xF) or str(info & 0xF),
-                _BINDINGS.get(info >> 4) or str(info >> 4),
-                value,
-                size,
-                self._symbol_section(table, index, where),
-            )
-            for index, (name, info, _, where, value, size) in enumerate(raw)
-        ]
+        names = self.sections[table.link]
+        self.data(names)  # refuses one that is not in the file
+        strings = self._strings_at(names.offset, names.size)
+        symbols = Symbols(strings, raw, self._order, self.sections)
+        strings.check(symbols.name_offsets(), "symbol")
+        self._check_symbol_sections(table, symbols.section_numbers())
+        return symbols
 
-    def _symbol_section(self, table: Section, index: int, where: int) -> Section | None:
-        if where == 0 or where >= _SHN_LORESERVE:
-            return None
-        if where >= len(self.sections):
+    def _check_symbol_sections(self, table: Section, numbers: Sequence[int]) -> None:
+        """Refuse symbols in a section that there is not."""
+        count = len(self.sections)
+        absent = [number for number in set(numbers) if count <= number < SHN_LORESERVE]
+        if absent:
+            index = min(map(numbers.index, absent))
             raise BadFileError(
                 self.path,
-                f"symbol {index} in section {where}, expected one of {len(self.sections)}",
+                f"symbol {index} in section {numbers[index]}, expected one of {count}",
                 section=table.name,
-                offset=index * _SYMBOL_BYTES,
+                offset=index * SYMBOL_BYTES,
             )
-        return self.sections[where]
 
-    def _read_relocations(self, table: Section, target: Section) -> list[Relocation]:
+    def _read_relocations(self, table: Section, target: Section) -> list[tuple[int, ...]]:
         if table.type == "SHT_RELA":
             raise BadFileError(
                 self.path,
                 "relocations with addends, expected SHT_REL; compile with clang -target bpf",
                 section=table.name,
             )
-        found = []
-        symbols = self.symbols()
+        symbols = len(self._symbol_table())
         left = self._relocations_left
         raw = self._entries(table, _RELOCATION, _RELOCATION_BYTES, left, "relocations")
         self._relocations_left = left - len(raw)
-        for index, (offset, info) in enumerate(raw):
-            if offset >= target.size:
-                raise self._bad_relocation(
-                    table, index, f"for offset {offset:#x} of {target.size:#x}"
-                )
-            if info >> 32 >= len(symbols):
-                raise self._bad_relocation(
-                    table, index, f"of symbol {info >> 32}, expected one of {len(symbols)}"
-                )
-            found.append(Relocation(offset, info & 0xFFFFFFFF, symbols[info >> 32]))
-        return found
+        if raw and (max(raw)[0] >= target.size or max(info for _, info in raw) >> 32 >= symbols):
+            raise self._bad_relocation(table, target, raw)
+        return raw
 
-    def _bad_relocation(self, table: Section, index: int, reason: str) -> BadFileError:
+    def _bad_relocation(
+        self, table: Section, target: Section, raw: Sequence[tuple[int, ...]]
+    ) -> BadFileError:
+        """Return the error of the first relocation of nothing."""
+        symbols = len(self._symbol_table())
+        index, reason = next(
+            (index, f"for offset {offset:#x} of {target.size:#x}")
+            if offset >= target.size
+            else (index, f"of symbol {info >> 32}, expected one of {symbols}")
+            for index, (offset, info) in enumerate(raw)
+            if offset >= target.size or info >> 32 >= symbols
+        )
         return BadFileError(
             self.path,
             f"relocation {index} {reason}",
@@ -425,6 +401,10 @@ class ElfImage:
         self, table: Section, form: str, size: int, most: int, what: str
     ) -> list[tuple[int, ...]]:
         """Return the entries of a table, undecoded but for their numbers."""
+        return list(struct.iter_unpack(self._order + form, self._table(table, size, most, what)))
+
+    def _table(self, table: Section, size: int, most: int, what: str) -> bytes:
+        """Return the content of a table: whole entries of a size, not too many."""
         if table.entry_size != size or table.size % size:
             raise BadFileError(
                 self.path,
@@ -436,14 +416,4 @@ class ElfImage:
             raise BadFileError(
                 self.path, f"{count} {what}, expected at most {most}", section=table.name
             )
-        return list(struct.iter_unpack(self._order + form, self.data(table)))
-
-    def _name(self, table: bytes, offset: int, what: str, index: int) -> str:
-        end = table.find(b"\0", offset, offset + MAX_NAME_BYTES + 1)
-        if end < 0:
-            raise BadFileError(
-                self.path,
-                f"{what} {index}: name at {offset:#x} of the string table is not a string "
-                f"of at most {MAX_NAME_BYTES} bytes",
-            )
-        return printable(table[offset:end])
+        return self.data(table)

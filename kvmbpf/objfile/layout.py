@@ -14,8 +14,9 @@ from typing import Any
 
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile.btf import Btf, Kind, Variable
-from kvmbpf.objfile.elf import ElfImage, Symbol
+from kvmbpf.objfile.elf import ElfImage
 from kvmbpf.objfile.names import map_type_name
+from kvmbpf.objfile.symbols import Symbol
 
 MAX_FIELDS = 4096
 MAX_STRUCT_DEPTH = 8
@@ -189,9 +190,8 @@ def _objects(
     """Return the variables in these sections and in their dotted children."""
     return [
         (symbol.section.name, symbol)
-        for symbol in elf.symbols()
-        if symbol.type == "STT_OBJECT"
-        and symbol.section is not None
+        for symbol in elf.variables()
+        if symbol.section is not None
         and any(
             symbol.section.name == name or symbol.section.name.startswith(f"{name}.")
             for name in sections

@@ -13,13 +13,14 @@ import bisect
 import enum
 import itertools
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.elf import ElfImage, Relocation, Section, Symbol
+from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.objfile.symbols import Section, Symbol
 
 INSTRUCTION_BYTES = 8
 # Of all functions together, in instructions. A file has at most 2 ** 19.
@@ -28,6 +29,9 @@ MAX_DECODED = 1 << 20
 MAX_REFERENCES = 1 << 15
 # Those that are gone through, for all questions together.
 MAX_FOLLOWED = 1 << 17
+
+# By whether the file is little-endian.
+_INSTRUCTION = {True: struct.Struct("<BBhi"), False: struct.Struct(">BBhi")}
 
 # Instructions. Source: Documentation/bpf/standardization/instruction-set.rst.
 _CALL = 0x85
@@ -127,13 +131,12 @@ class _Kind(enum.Enum):
     CALLBACK = enum.auto()
 
 
-class _Reference(NamedTuple):
-    """What one instruction refers to: a number, a name or a function."""
-
-    kind: _Kind
-    offset: int
-    target: int | str | Function
-    weak: bool = False
+# What one instruction refers to: its kind, its offset, a number, name or function, and
+# whether that is weak. No class of its own: a file has thousands.
+_Reference = tuple[_Kind, int, int | str | Function, bool]
+# A member of an enum costs a look-up.
+_HELPER, _KFUNC, _KSYM = _Kind.HELPER, _Kind.KFUNC, _Kind.KSYM
+_VARIABLE, _CALL_TO, _CALLBACK = _Kind.VARIABLE, _Kind.CALL, _Kind.CALLBACK
 
 
 class CodeMap:
@@ -144,7 +147,10 @@ class CodeMap:
 
     def __init__(self, elf: ElfImage) -> None:
         self._elf = elf
-        self._relocations: dict[int, dict[int, Relocation]] = {}
+        self._places: dict[int, list[tuple[int, int]]] = {}
+        self._instruction = _INSTRUCTION[elf.little_endian]
+        # Those with a name of their own, by their index.
+        self._variable_names: dict[int, str] = {}
         self._code: dict[int, bytes] = {}
         self._decoded: dict[Function, list[_Reference]] = {}
         self._targets: dict[Function, set[int]] = {}
@@ -162,25 +168,47 @@ class CodeMap:
         names = tuple(programs)
         found = self._answers.get(names)
         if found is None:
-            found = self._answers[names] = self._follow(names)
+            found = self._answers[names] = self._uses(names)
         return found
 
-    def _follow(self, names: tuple[str, ...]) -> Uses:
+    def variables(self, programs: Iterable[str]) -> set[str]:
+        """Return the names of the variables and maps that programs use: those of `uses`.
+
+        :param programs: their names.
+        :raise BadFileError: as `uses`.
+        """
+        return {
+            target
+            for _, _, references in self._follow(tuple(programs))
+            for kind, _, target, _ in references
+            if kind is _VARIABLE and isinstance(target, str)
+        }
+
+    def _uses(self, names: tuple[str, ...]) -> Uses:
         found = Uses()
+        for function, in_callback, references in self._follow(names):
+            found.functions[function] = in_callback
+            for item in references:
+                if not isinstance(item[2], Function):
+                    _note(found, item, function, in_callback)
+        return found
+
+    def _follow(self, names: tuple[str, ...]) -> Iterator[tuple[Function, bool, list[_Reference]]]:
+        """Go through programs, what they call, and then what is a callback only."""
         direct = [self._by_name[name] for name in names if name in self._by_name]
         callbacks: list[Function] = []
+        seen: set[Function] = set()
         while direct or callbacks:
             in_callback = not direct
             function = (direct or callbacks).pop()
-            if function in found.functions:
+            if function in seen:
                 continue
-            found.functions[function] = in_callback
-            for item in self._references(function):
-                if isinstance(item.target, Function):
-                    (callbacks if item.kind is _Kind.CALLBACK else direct).append(item.target)
-                else:
-                    _note(found, item, function, in_callback)
-        return found
+            seen.add(function)
+            references = self._references(function)
+            for kind, _, target, _ in references:
+                if isinstance(target, Function):
+                    (callbacks if kind is _CALLBACK else direct).append(target)
+            yield function, in_callback, references
 
     def argument(self, place: Place, register: int) -> int | None:
         """Return the number that a call is given, where the code says so at once.
@@ -191,7 +219,7 @@ class CodeMap:
         :raise BadFileError: when code is broken.
         """
         section = self._elf.section(place.section)
-        function = None if section is None else self._functions.get((section.index, place.start))
+        function = None if section is None else self._functions.get((section.number, place.start))
         if function is None:
             return None
         code = self._code_of(function.section)
@@ -204,9 +232,7 @@ class CodeMap:
             offset -= INSTRUCTION_BYTES
             if offset < function.start:
                 return None
-            opcode, registers, _, number = struct.unpack_from(
-                "<BBhi" if little else ">BBhi", code, offset
-            )
+            opcode, registers, _, number = self._instruction.unpack_from(code, offset)
             if opcode & 7 in _JUMPS:
                 return None
             if (registers & 0xF if little else registers >> 4) == register:
@@ -240,32 +266,28 @@ class CodeMap:
     @cached_property
     def _functions(self) -> dict[tuple[int, int], Function]:
         return {
-            (symbol.section.index, symbol.value): Function(
+            (symbol.section.number, symbol.value): Function(
                 symbol.section, symbol.value, symbol.size
             )
-            for symbol in self._elf.symbols()
-            if symbol.type == "STT_FUNC"
-            and symbol.section is not None
-            and symbol.section.executable
+            for symbol in self._elf.functions()
+            if symbol.section is not None and symbol.section.executable
         }
 
     @cached_property
     def _by_name(self) -> dict[str, Function]:
         return {
             symbol.name: Function(symbol.section, symbol.value, symbol.size)
-            for symbol in self._elf.symbols()
-            if symbol.type == "STT_FUNC"
-            and symbol.section is not None
-            and symbol.section.executable
+            for symbol in self._elf.functions()
+            if symbol.section is not None and symbol.section.executable
         }
 
     @cached_property
     def _variables(self) -> dict[int, list[Symbol]]:
         """The variables of each section, by their place."""
         found: dict[int, list[Symbol]] = {}
-        for symbol in self._elf.symbols():
-            if symbol.type == "STT_OBJECT" and symbol.section is not None:
-                found.setdefault(symbol.section.index, []).append(symbol)
+        for symbol in self._elf.variables():
+            if symbol.section is not None:
+                found.setdefault(symbol.section.number, []).append(symbol)
         for symbols in found.values():
             symbols.sort(key=lambda item: item.value)
         return found
@@ -290,79 +312,111 @@ class CodeMap:
         return found
 
     def _decode(self, function: Function) -> Iterator[_Reference]:
+        """Give what one function refers to: the addresses first."""
         section = function.section
         code = self._code_of(section)
         if function.start + function.size > len(code):
             raise self._bad(section, function.start, "a function goes past the section's end")
-        relocations = self._relocations_of(section)
-        little = self._elf.little_endian
-        form = struct.Struct("<BBhi" if little else ">BBhi")
-        for offset, opcode in _interesting(code, function.start, function.size):
-            _, registers, _, number = form.unpack_from(code, offset)
-            relocation = relocations.get(offset)
-            if opcode == _LOAD_IMM64:
-                if relocation is not None:
-                    yield from self._loaded(relocation.symbol, number, offset)
-                continue
-            source = registers >> 4 if little else registers & 0xF
-            if source == _CALLS_HELPER and relocation is None:
-                yield _Reference(_Kind.HELPER, offset, number)
-            elif source == _CALLS_FUNCTION:
-                yield self._called(section, relocation, number, offset)
+        places = self._places_of(section)
+        end = function.start + function.size
+        first, last = (bisect.bisect_left(places, (place,)) for place in (function.start, end))
+        symbols = dict(places[first:last])
+        yield from self._loads(function, code, symbols)
+        yield from self._calls(function, code, symbols)
 
-    def _loaded(self, symbol: Symbol, addend: int, offset: int) -> Iterator[_Reference]:
-        """Give what an address that is taken is of."""
+    def _loads(
+        self, function: Function, code: bytes, symbols: Mapping[int, int]
+    ) -> Iterator[_Reference]:
+        """Give what the addresses are of that a function takes.
+
+        :param symbols: the symbols' indexes that the function refers to, by place.
+        """
+        variables, start = self._variable_names, function.start
+        for offset, index in symbols.items():
+            if code[offset] != _LOAD_IMM64 or (offset - start) % INSTRUCTION_BYTES:
+                continue
+            name = variables.get(index)
+            if name is not None:
+                yield _VARIABLE, offset, name, False
+                continue
+            _, _, _, addend = self._instruction.unpack_from(code, offset)
+            loaded = self._loaded(self._elf.symbol(index), addend, offset)
+            if loaded is None:
+                continue
+            if loaded[0] is _VARIABLE and self._elf.symbol(index).name:
+                variables[index] = str(loaded[2])
+            yield loaded
+
+    def _calls(
+        self, function: Function, code: bytes, symbols: Mapping[int, int]
+    ) -> Iterator[_Reference]:
+        """Give what a function calls."""
+        little = self._elf.little_endian
+        for offset in _having(code, function.start, function.size, _CALL):
+            _, registers, _, number = self._instruction.unpack_from(code, offset)
+            index = symbols.get(offset)
+            source = registers >> 4 if little else registers & 0xF
+            if source == _CALLS_HELPER and index is None:
+                yield _HELPER, offset, number, False
+            elif source == _CALLS_FUNCTION:
+                symbol = None if index is None else self._elf.symbol(index)
+                yield self._called(function.section, symbol, number, offset)
+
+    def _loaded(self, symbol: Symbol, addend: int, offset: int) -> _Reference | None:
+        """Return what an address that is taken is of; None for no function's beginning."""
         section = symbol.section
         if section is None:
-            yield _Reference(_Kind.KSYM, offset, symbol.name, symbol.weak)
-        elif section.executable:
-            target = self._functions.get((section.index, symbol.value + addend))
-            if target is not None:
-                yield _Reference(_Kind.CALLBACK, offset, target)
-        else:
-            # A static variable is referred to as a place in its section.
-            name = symbol.name or self._variable_at(section, symbol.value + addend)
-            yield _Reference(_Kind.VARIABLE, offset, name)
+            return _KSYM, offset, symbol.name, symbol.weak
+        if section.executable:
+            target = self._functions.get((section.number, symbol.value + addend))
+            return None if target is None else (_CALLBACK, offset, target, False)
+        # A static variable is referred to as a place in its section.
+        name = symbol.name or self._variable_at(section, symbol.value + addend)
+        return _VARIABLE, offset, name, False
 
     def _variable_at(self, section: Section, offset: int) -> str:
         """Return the name of the variable that an address lies in, or the section's."""
-        variables = self._variables.get(section.index, [])
+        variables = self._variables.get(section.number, [])
         index = bisect.bisect_right(variables, offset, key=lambda item: item.value) - 1
         if index >= 0 and offset < variables[index].value + variables[index].size:
             return variables[index].name
         return section.name
 
     def _called(
-        self, section: Section, relocation: Relocation | None, number: int, offset: int
+        self, section: Section, symbol: Symbol | None, number: int, offset: int
     ) -> _Reference:
         """Return what a call calls."""
-        if relocation is None:
+        if symbol is None:
             # Counted in instructions from the one behind the call.
             target, base = section, offset
-        elif relocation.symbol.section is None:
-            symbol = relocation.symbol
-            return _Reference(_Kind.KFUNC, offset, symbol.name, symbol.weak)
+        elif symbol.section is None:
+            return _KFUNC, offset, symbol.name, symbol.weak
         else:
-            target, base = relocation.symbol.section, relocation.symbol.value
+            target, base = symbol.section, symbol.value
         start = base + (number + 1) * INSTRUCTION_BYTES
-        function = self._functions.get((target.index, start))
+        function = self._functions.get((target.number, start))
         if function is None:
             raise self._bad(
                 section, offset, f"a call to {target.name}+{start:#x}, where no function starts"
             )
-        return _Reference(_Kind.CALL, offset, function)
+        return _CALL_TO, offset, function, False
 
     def _code_of(self, section: Section) -> bytes:
-        found = self._code.get(section.index)
+        found = self._code.get(section.number)
         if found is None:
-            found = self._code[section.index] = self._elf.data(section)
+            found = self._code[section.number] = self._elf.data(section)
         return found
 
-    def _relocations_of(self, section: Section) -> dict[int, Relocation]:
-        found = self._relocations.get(section.index)
+    def _places_of(self, section: Section) -> list[tuple[int, int]]:
+        """Return the places of a section that refer to symbols, and the symbols' indexes.
+
+        Each place is there once: functions of a damaged file may overlap there.
+        """
+        found = self._places.get(section.number)
         if found is None:
-            found = {item.offset: item for item in self._elf.relocations(section)}
-            self._relocations[section.index] = found
+            entries = self._elf.relocation_entries(section)
+            found = list({offset: info >> 32 for offset, info in entries}.items())
+            self._places[section.number] = found
         return found
 
     def _bad(self, section: Section, offset: int, reason: str) -> BadFileError:
@@ -371,23 +425,23 @@ class CodeMap:
 
 def _note(found: Uses, item: _Reference, function: Function, in_callback: bool) -> None:
     """Add what an instruction refers to, and its place."""
-    place = Place(function.section.name, item.offset, function.start, in_callback)
-    if isinstance(item.target, int):
-        found.helpers.setdefault(item.target, []).append(place)
-    elif isinstance(item.target, str):
+    kind, offset, target, weak = item
+    place = Place(function.section.name, offset, function.start, in_callback)
+    if isinstance(target, int):
+        found.helpers.setdefault(target, []).append(place)
+    elif isinstance(target, str):
         names = found.variables
-        if item.kind is not _Kind.VARIABLE:
-            names = found.kfuncs if item.kind is _Kind.KFUNC else found.ksyms
-        names.setdefault(item.target, []).append(place)
-        if item.weak:
-            found.weak.add(item.target)
+        if kind is not _VARIABLE:
+            names = found.kfuncs if kind is _KFUNC else found.ksyms
+        names.setdefault(target, []).append(place)
+        if weak:
+            found.weak.add(target)
 
 
-def _interesting(code: bytes, start: int, size: int) -> Iterator[tuple[int, int]]:
-    """Go through the calls and address loads of a function: offset and opcode."""
+def _having(code: bytes, start: int, size: int, opcode: int) -> Iterator[int]:
+    """Go through the instructions of a function that have an opcode: their places."""
     opcodes = code[start : start + size : INSTRUCTION_BYTES]
-    for opcode in (_LOAD_IMM64, _CALL):
-        index = opcodes.find(opcode)
-        while index >= 0:
-            yield start + index * INSTRUCTION_BYTES, opcode
-            index = opcodes.find(opcode, index + 1)
+    index = opcodes.find(opcode)
+    while index >= 0:
+        yield start + index * INSTRUCTION_BYTES
+        index = opcodes.find(opcode, index + 1)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kvmbpf.dts import DtsError, check_property_name, parse_value
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.elf import printable
+from kvmbpf.objfile.symbols import printable
 from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 
 NOTE_SECTION = ".note.kvmbpf"

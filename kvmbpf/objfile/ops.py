@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile.btf import Btf, BtfType, Kind
-from kvmbpf.objfile.elf import ElfImage, Section
+from kvmbpf.objfile.elf import ElfImage
 from kvmbpf.objfile.layout import STRUCT_OPS_SECTION
+from kvmbpf.objfile.symbols import Section
 
 # More of these than any object has.
 MAX_OPS_MAPS = 64

@@ -18,7 +18,7 @@ from pathlib import Path
 from kvmbpf.errors import BadFileError
 from kvmbpf.objfile.btf import Btf
 from kvmbpf.objfile.btfext import BtfExt
-from kvmbpf.objfile.elf import ElfImage, Symbol
+from kvmbpf.objfile.elf import ElfImage
 from kvmbpf.objfile.layout import MapInfo, StateInfo, read_maps, read_state
 from kvmbpf.objfile.needs import INSTRUCTION_BYTES, CodeMap
 from kvmbpf.objfile.notes import (
@@ -29,6 +29,7 @@ from kvmbpf.objfile.notes import (
     Notes,
     read_notes,
 )
+from kvmbpf.objfile.symbols import Symbol
 from kvmbpf.spec import DeviceSpec
 
 RESET_PROGRAM = "kvmbpf_reset"
@@ -173,9 +174,9 @@ class DeviceObject:
 def _programs(elf: ElfImage) -> list[ProgramInfo]:
     """Return the functions in executable sections other than .text."""
     programs: list[ProgramInfo] = []
-    for symbol in elf.symbols():
+    for symbol in elf.functions():
         section = symbol.section
-        if symbol.type != "STT_FUNC" or section is None or not section.executable:
+        if section is None or not section.executable:
             continue
         if section.name == ".text":  # functions that programs call
             continue

@@ -45,7 +45,7 @@ class Costly:
     def header(self, name: str) -> int:
         section = self.elf.section(name)
         assert section is not None
-        return self._headers + section.index * 64
+        return self._headers + section.number * 64
 
     def content(self, name: str) -> bytes:
         section = self.elf.section(name)

@@ -12,7 +12,8 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.elf import MAX_RELOCATIONS, ElfImage, Section
+from kvmbpf.objfile.elf import MAX_RELOCATIONS, ElfImage
+from kvmbpf.objfile.symbols import Section
 
 
 def section_of(elf: ElfImage, name: str) -> Section:
@@ -119,7 +120,7 @@ def with_section(path: Path, name: str, **fields: int) -> ElfImage:
     }
     data = bytearray(path.read_bytes())
     (table,) = struct.unpack_from("<Q", data, 40)
-    start = table + section_of(ElfImage(path), name).index * 64
+    start = table + section_of(ElfImage(path), name).number * 64
     for field, value in fields.items():
         offset, form = places[field]
         struct.pack_into(form, data, start + offset, value)
@@ -182,9 +183,9 @@ def test_relocations_are_counted_over_all_sections(everything: Path) -> None:
     elf = ElfImage(everything)
     btf = section_of(elf, ".BTF")
     for name in (".rel.BTF", ".rel.BTF.ext", ".rel.debug_info"):
-        start = headers + section_of(elf, name).index * 64
+        start = headers + section_of(elf, name).number * 64
         struct.pack_into("<QQ", data, start + 24, table, len(entries))
-        struct.pack_into("<I", data, start + 44, btf.index)
+        struct.pack_into("<I", data, start + 44, btf.number)
     elf = ElfImage(Path("changed.o"), bytes(data))
     with pytest.raises(BadFileError, match="relocations, expected at most 0"):
         elf.relocations(btf)

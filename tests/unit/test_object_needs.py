@@ -74,12 +74,12 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def functions(elf: ElfImage, uses: Uses) -> dict[str, bool]:
     """Return the functions by their symbols' names, and whether as callbacks."""
     names = {
-        (symbol.section.index, symbol.value): symbol.name
+        (symbol.section.number, symbol.value): symbol.name
         for symbol in elf.symbols()
         if symbol.type == "STT_FUNC" and symbol.section is not None
     }
     return {
-        names[function.section.index, function.start]: later
+        names[function.section.number, function.start]: later
         for function, later in uses.functions.items()
     }
 
@@ -121,6 +121,19 @@ def test_only_what_the_programs_reach_counts(calls: Path) -> None:
     both = code.uses(["first", "second", "third"])
     assert set(both.helpers) == {1, 5, 8, 170}
     assert len(both.helpers[5]) == 1, "a function is gone through once"
+
+
+@pytest.mark.parametrize("programs", [["first"], ["second"], ["third"], ["first", "third"], []])
+def test_the_variables_alone_are_those_of_all_uses(calls: Path, programs: list[str]) -> None:
+    expected = set(CodeMap(ElfImage(calls)).uses(programs).variables)
+    assert CodeMap(ElfImage(calls)).variables(programs) == expected
+
+
+def test_the_variables_alone_of_a_device(everything: Path) -> None:
+    device = read_object(everything)
+    for kind in (EntryKind.KERNEL, EntryKind.CALL):
+        programs = [item.name for item in device.programs if item.entry is kind]
+        assert device.code.variables(programs) == set(device.code.uses(programs).variables)
 
 
 def test_both_entries_of_a_device(everything: Path) -> None:
