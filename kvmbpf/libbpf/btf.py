@@ -14,30 +14,18 @@ import ctypes
 import errno
 import functools
 import os
-import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import BadFileError, StateError
 from kvmbpf.fd import OwnedFd
+from kvmbpf.libbpf.btf_words import ENTRY_WORDS, TypeWords, type_words
 from kvmbpf.libbpf.lib import call_failed, libbpf
 from kvmbpf.uapi import bpf as uapi
 
-_HEAD = ctypes.sizeof(uapi.btf_type)
-# bytes that follow the head, for each of `vlen` entries or (vlen 0) once
-_ENTRY_BYTES = {
-    uapi.BTF_KIND_STRUCT: 12,
-    uapi.BTF_KIND_UNION: 12,
-    uapi.BTF_KIND_ENUM: 8,
-    uapi.BTF_KIND_FUNC_PROTO: 8,
-    uapi.BTF_KIND_DATASEC: 12,
-    uapi.BTF_KIND_ENUM64: 12,
-}
-_TAIL_BYTES = {uapi.BTF_KIND_INT: 4, uapi.BTF_KIND_ARRAY: 12, uapi.BTF_KIND_VAR: 4}
 _TRANSPARENT = frozenset(
     {
         uapi.BTF_KIND_TYPEDEF,
@@ -51,8 +39,7 @@ _LONGEST_CHAIN = 64  # the kernel allows 32
 _SYS_BTF = Path("/sys/kernel/btf")
 
 
-@dataclass(frozen=True)
-class BtfMember:
+class BtfMember(NamedTuple):
     """A member of a struct or union.
 
     :param bit_offset: from the start of the struct, in bits.
@@ -65,8 +52,7 @@ class BtfMember:
     bit_size: int
 
 
-@dataclass(frozen=True)
-class BtfVariable:
+class BtfVariable(NamedTuple):
     """A variable of a data section; offset and size in bytes."""
 
     name: str
@@ -75,24 +61,23 @@ class BtfVariable:
     size: int
 
 
-@dataclass(frozen=True)
-class BtfType:
+class BtfType(NamedTuple):
     """One type, decoded.
 
     :param kind: ``BTF_KIND_*``.
     :param size: of an int, enum, float, struct, union or data section, in bytes; else 0.
     :param type_id: the type that a pointer, modifier, typedef, array or
         variable refers to; else 0.
-    :param count: the elements of an array.
+    :param length: the elements of an array.
     :param encoding: ``BTF_INT_*`` of an int; bit 0 (signed) also for an enum.
-    :param entries: the raw words of each entry of an enum or function type.
+    :param entries: the raw words of each entry of an enum, function type or data section.
     """
 
     kind: int
     name: str
     size: int
     type_id: int
-    count: int
+    length: int
     encoding: int
     members: tuple[BtfMember, ...]
     entries: tuple[tuple[int, ...], ...]
@@ -113,6 +98,7 @@ class Btf(Closing):
         self._handle: Callable[[], int] | None = handle
         self.base = base
         self._owned = owned
+        self._words: TypeWords | None = None
         self._decoded: dict[int, BtfType] = {}
         self._variables: dict[int, tuple[BtfVariable, ...]] = {}
 
@@ -178,60 +164,28 @@ class Btf(Closing):
         :param type_id: its number (C ``__u32``); 0 is void.
         :raise BadFileError: when there is no such type.
         """
-        handle = self.handle
-        if type_id not in self._decoded:
-            self._decoded[type_id] = self._decode(handle, type_id)
-        return self._decoded[type_id]
+        handle = self.handle  # refuses when it is closed
+        found = self._decoded.get(type_id)
+        if found is None:
+            found = self._decoded[type_id] = _decode(self._source(handle), type_id)
+        return found
 
-    def _decode(self, handle: int, type_id: int) -> BtfType:
-        address: int | None = libbpf().btf__type_by_id(handle, type_id)
-        if address is None:
-            raise BadFileError("BTF", f"no type {type_id}")
-        head = uapi.btf_type.from_address(address)
-        name = self._name(head.name_off)
-        kind, vlen = head.info >> 24 & 0x1F, head.info & 0xFFFF
-        length = _TAIL_BYTES.get(kind, 0) + _ENTRY_BYTES.get(kind, 0) * vlen
-        tail = ctypes.string_at(address + _HEAD, length)
-        words = struct.unpack(f"={length // 4}I", tail)
-        size = target = count = encoding = 0
-        if kind in _SIZED:
-            size = head.size_or_type
-        else:
-            target = head.size_or_type
-        if kind == uapi.BTF_KIND_INT:
-            encoding = words[0] >> 24 & 0xF
-        elif kind == uapi.BTF_KIND_ARRAY:
-            target, count = words[0], words[2]
-        elif kind in (uapi.BTF_KIND_ENUM, uapi.BTF_KIND_ENUM64):
-            encoding = head.info >> 31
-        members: tuple[BtfMember, ...] = ()
-        if kind in (uapi.BTF_KIND_STRUCT, uapi.BTF_KIND_UNION):
-            fields = bool(head.info >> 31)
-            members = tuple(self._member(words[i : i + 3], fields) for i in range(0, len(words), 3))
-        step = _ENTRY_BYTES.get(kind, 4) // 4
-        entries = tuple(words[i : i + step] for i in range(0, len(words), step))
-        return BtfType(kind, name, size, target, count, encoding, members, entries)
-
-    def _name(self, offset: int) -> str:
-        name: bytes | None = libbpf().btf__name_by_offset(self.handle, offset)
-        return (name or b"").decode(errors="replace")
-
-    def _member(self, words: tuple[int, ...], fields: bool) -> BtfMember:
-        name_off, type_id, offset = words
-        if fields:
-            return BtfMember(self._name(name_off), type_id, offset & 0xFFFFFF, offset >> 24)
-        return BtfMember(self._name(name_off), type_id, offset, 0)
+    def _source(self, handle: int) -> TypeWords:
+        if self._words is None:
+            self._words = type_words(handle)
+        return self._words
 
     def resolve(self, type_id: int) -> int:
         """Return the id behind typedefs, const, volatile, restrict and tags.
 
         :raise BadFileError: when a chain of them does not end.
         """
+        found = self.get(type_id)
         for _ in range(_LONGEST_CHAIN):
-            found = self.get(type_id)
             if found.kind not in _TRANSPARENT:
                 return type_id
             type_id = found.type_id
+            found = self._decoded.get(type_id) or self.get(type_id)
         raise BadFileError("BTF", f"type {type_id} is a chain of more than {_LONGEST_CHAIN} types")
 
     def size_of(self, type_id: int) -> int:
@@ -249,27 +203,30 @@ class Btf(Closing):
         entries = self.get(section_id).entries
         found = self._variables.get(section_id)
         if found is None:
-            found = tuple(self._variable(*entry) for entry in entries)
-            self._variables[section_id] = found
+            source = self._source(self.handle)
+            types = [source.words(type_id) for type_id, _, _ in entries]
+            found = self._variables[section_id] = tuple(
+                BtfVariable(source.string(name_off), target, offset, size)
+                for (name_off, _, target, *_), (_, offset, size) in zip(types, entries, strict=True)
+            )
         return found
-
-    def _variable(self, type_id: int, offset: int, size: int) -> BtfVariable:
-        variable = self.get(type_id)
-        return BtfVariable(variable.name, variable.type_id, offset, size)
 
     def enumerators(self, type_id: int) -> dict[str, int]:
         """Return the names and values of an enum."""
         values: dict[str, int] = {}
         kind = self.get(type_id)
+        source = self._source(self.handle)
         for name_off, low, *high in kind.entries:
             value = low | (high[0] << 32 if high else 0)
             bits = 64 if high else 32
             if kind.encoding & uapi.BTF_INT_SIGNED and value >> (bits - 1):
                 value -= 1 << bits
-            values[self._name(name_off)] = value
+            values[source.string(name_off)] = value
         return values
 
 
+_RECORDS = (uapi.BTF_KIND_STRUCT, uapi.BTF_KIND_UNION)
+_ENUMS = (uapi.BTF_KIND_ENUM, uapi.BTF_KIND_ENUM64)
 _SIZED = frozenset(
     {
         uapi.BTF_KIND_INT,
@@ -281,6 +238,39 @@ _SIZED = frozenset(
         uapi.BTF_KIND_FLOAT,
     }
 )
+
+
+def _decode(source: TypeWords, type_id: int) -> BtfType:
+    name_off, info, size_or_target, *words = source.words(type_id)
+    name = source.string(name_off)
+    kind, flag = info >> 24 & 0x1F, info >> 31
+    size, target = (size_or_target, 0) if kind in _SIZED else (0, size_or_target)
+    length = encoding = 0
+    members: tuple[BtfMember, ...] = ()
+    entries: tuple[tuple[int, ...], ...] = ()
+    if kind in _RECORDS:
+        members = _members(source, words, fields=bool(flag))
+    elif kind in ENTRY_WORDS:
+        step = ENTRY_WORDS[kind]
+        entries = tuple(zip(*(words[part::step] for part in range(step)), strict=True))
+        encoding = flag if kind in _ENUMS else 0
+    elif kind == uapi.BTF_KIND_INT:
+        encoding = words[0] >> 24 & 0xF
+    elif kind == uapi.BTF_KIND_ARRAY:
+        target, length = words[0], words[2]
+    return BtfType(kind, name, size, target, length, encoding, members, entries)
+
+
+def _members(source: TypeWords, words: list[int], *, fields: bool) -> tuple[BtfMember, ...]:
+    """Return the members of a struct or union.
+
+    :param fields: whether some are bit fields; offsets have the sizes in them then.
+    """
+    last, bits = (0xFFFFFF, 24) if fields else (0xFFFFFFFF, 32)
+    return tuple(
+        BtfMember(source.string(name_off), type_id, offset & last, offset >> bits)
+        for name_off, type_id, offset in zip(words[::3], words[1::3], words[2::3], strict=True)
+    )
 
 
 class KernelTypes(Closing):

@@ -131,13 +131,14 @@ def _moved_variables(new: BpfObject, before: Mapping[str, BpfMap]) -> list[Layou
 
     One does so when it gets an initial value, loses it, or becomes a constant.
     """
-    olds = {variable: section for section, old in before.items() for variable in old.globals}
+    olds = {item.name: section for section, old in before.items() for item in old.variables}
     found = []
     for data in new.maps.values():
-        for variable in data.globals:
-            was, now = olds.get(variable), data.section or ""
+        now = data.section or ""
+        for item in data.variables:
+            was = olds.get(item.name)
             if was is not None and was != now:
-                place = f"variable `{variable}`"
+                place = f"variable `{item.name}`"
                 text = f"{place} went to {now}"
                 found.append(LayoutDifference(was, place, "", "", "section", was, now, text))
     return found

@@ -39,9 +39,9 @@ class Globals:
         self._subject = subject
         self._where: dict[str, tuple[BpfMap, Btf, BtfVariable]] = {}
         for data in maps:
-            if data.section is None or data.btf is None:
+            if data.btf is None:
                 continue
-            for variable in data.btf.variables(data.spec.value_type_id):
+            for variable in data.variables:
                 self._where.setdefault(variable.name, (data, data.btf, variable))
 
     def __contains__(self, name: object) -> bool:

@@ -14,7 +14,8 @@ occurs twice is compared once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kvmbpf.errors import LayoutDifference
 from kvmbpf.libbpf.btf import Btf, BtfMember, BtfType, BtfVariable
@@ -27,8 +28,7 @@ _DEEPEST = 32  # as the kernel allows
 _RECORDS = (uapi.BTF_KIND_STRUCT, uapi.BTF_KIND_UNION)
 
 
-@dataclass(frozen=True)
-class _Spot:
+class _Spot(NamedTuple):
     """What is compared: a variable, a key or a value, or a field in it.
 
     :param path: of the variable, or of what has the field, as ``device.slots[]``.
@@ -54,8 +54,8 @@ class _Spot:
     def element(self) -> _Spot:
         """Return the spot of an array's elements."""
         if self.field:
-            return replace(self, field=f"{self.field}[]")
-        return replace(self, path=f"{self.path}[]")
+            return self._replace(field=f"{self.field}[]")
+        return self._replace(path=f"{self.path}[]")
 
     def inside(self, struct: str) -> _Spot:
         """Return the spot of which this one's fields are, but for their names."""
@@ -63,8 +63,7 @@ class _Spot:
         return _Spot(path, self.variable, struct)
 
 
-@dataclass(frozen=True)
-class _Flat:
+class _Flat(NamedTuple):
     """A member, or an anonymous member's member; `bit_offset` from the outermost."""
 
     type_id: int
@@ -91,10 +90,14 @@ class _Compare:
 
     def types(self, old_id: int, new_id: int, spot: _Spot) -> None:
         """Compare two types."""
-        a_id, b_id = self.old.resolve(old_id), self.new.resolve(new_id)
-        if (a_id, b_id) in self.seen:
+        if (old_id, new_id) in self.seen:
             return
-        self.seen.add((a_id, b_id))
+        self.seen.add((old_id, new_id))
+        a_id, b_id = self.old.resolve(old_id), self.new.resolve(new_id)
+        if (a_id, b_id) != (old_id, new_id):
+            if (a_id, b_id) in self.seen:
+                return
+            self.seen.add((a_id, b_id))
         a, b = self.old.get(a_id), self.new.get(b_id)
         enums = a.kind in _ENUMS and b.kind in _ENUMS
         if a.kind == b.kind == uapi.BTF_KIND_ARRAY:
@@ -123,9 +126,9 @@ class _Compare:
             self.tell(spot, "size", sizes[0], sizes[1], words)
 
     def _arrays(self, a: BtfType, b: BtfType, spot: _Spot) -> None:
-        if a.count != b.count:
-            words = f"had {a.count} elements, has {b.count}"
-            self.tell(spot, "count", a.count, b.count, words)
+        if a.length != b.length:
+            words = f"had {a.length} elements, has {b.length}"
+            self.tell(spot, "count", a.length, b.length, words)
         self.types(a.type_id, b.type_id, spot.element())
 
     def _pointers(self, a: BtfType, b: BtfType, spot: _Spot) -> None:
@@ -152,11 +155,14 @@ class _Compare:
         word = "union" if a.kind == uapi.BTF_KIND_UNION else "struct"
         inner = spot.inside(f"{word} {b.name}" if b.name else "")
         olds, news = _flat(self.old, a.members), _flat(self.new, b.members)
-        renamed = self._renamed(olds, news)
+        renamed = {} if olds.keys() == news.keys() else self._renamed(olds, news)
         for name, old in olds.items():
-            spot_of = replace(inner, field=name)
-            if name in news:
-                self._members(old, news[name], spot_of)
+            new = news.get(name)
+            if new is not None and old[1:] == new[1:] and (old.type_id, new.type_id) in self.seen:
+                continue
+            spot_of = inner._replace(field=name)
+            if new is not None:
+                self._members(old, new, spot_of)
             elif name in renamed:
                 after = renamed[name]
                 self.tell(spot_of, "renamed", name, after, f"is called `{after}` now")
@@ -164,7 +170,7 @@ class _Compare:
                 self.tell(spot_of, "gone", _bits(old.bit_offset), "", "is gone")
         for name in [name for name in news if name not in olds and name not in renamed.values()]:
             at = _bits(news[name].bit_offset)
-            self.tell(replace(inner, field=name), "new", "", at, f"is new, at {at}")
+            self.tell(inner._replace(field=name), "new", "", at, f"is new, at {at}")
         if a.size != b.size and len(self.found) == before:
             self.tell(spot, "size", a.size, b.size, f"was {a.size} bytes, is {b.size}")
 
@@ -204,8 +210,10 @@ class _Compare:
         """Compare two data sections, variable by variable."""
         olds = {variable.name: variable for variable in self.old.variables(old_id)}
         news = {variable.name: variable for variable in self.new.variables(new_id)}
-        renamed = self._renamed_variables(olds, news)
+        renamed = {} if olds.keys() == news.keys() else self._renamed_variables(olds, news)
         for name, a in olds.items():
+            if name in news and (a.type_id, news[name].type_id) in self.seen:
+                continue
             spot = _Spot(name, variable=True)
             if name in news:
                 self.types(a.type_id, news[name].type_id, spot)

@@ -13,15 +13,14 @@ import errno
 import functools
 import mmap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError
 from kvmbpf.fd import OwnedFd
 from kvmbpf.libbpf import pinning
-from kvmbpf.libbpf.btf import Btf, KernelTypes
+from kvmbpf.libbpf.btf import Btf, BtfVariable, KernelTypes
 from kvmbpf.libbpf.elements import Elements
 from kvmbpf.libbpf.globals import Globals
 from kvmbpf.libbpf.lib import call_failed, libbpf
@@ -40,8 +39,7 @@ _PER_CPU = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class MapSpec:
+class MapSpec(NamedTuple):
     """What makes a map: C ``__u32`` each, sizes in bytes.
 
     :param type: ``BPF_MAP_TYPE_*``.
@@ -254,6 +252,13 @@ class BpfMap(Closing):
     def _check_size(self, what: str, data: bytes, size: int) -> None:
         if len(data) != size:
             raise StateError(f"map {self.name}: a {what} is {size} bytes, not {len(data)}")
+
+    @functools.cached_property
+    def variables(self) -> tuple[BtfVariable, ...]:
+        """What lies where in a data section; empty for other maps."""
+        if self.section is None or self.btf is None:
+            return ()
+        return self.btf.variables(self.spec.value_type_id)
 
     @property
     def globals(self) -> Globals:

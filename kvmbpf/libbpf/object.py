@@ -188,7 +188,7 @@ class BpfObject(Closing):
                     code = code or CodeMap(ElfImage(self.path))
                     used = code.variables(wanted)
                 # a data section is used by its variables
-                leave_out = used.isdisjoint({name, *found.globals})
+                leave_out = used.isdisjoint({name, *(item.name for item in found.variables)})
             else:
                 leave_out = False
             if leave_out:

@@ -193,6 +193,10 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "btf__load_from_kernel_by_id_split": (c_void_p, (c_uint32, c_void_p)),
     # void btf__free(struct btf *btf);
     "btf__free": (None, (c_void_p,)),
+    # const struct btf *btf__base_btf(const struct btf *btf);
+    "btf__base_btf": (c_void_p, (c_void_p,)),
+    # const void *btf__raw_data(const struct btf *btf, __u32 *size);
+    "btf__raw_data": (c_void_p, (c_void_p, POINTER(c_uint32))),
     # __u32 btf__type_cnt(const struct btf *btf);
     "btf__type_cnt": (c_uint32, (c_void_p,)),
     # const struct btf_type *btf__type_by_id(const struct btf *btf, __u32 id);

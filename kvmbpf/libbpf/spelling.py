@@ -36,7 +36,7 @@ def spell(btf: Btf, type_id: int, depth: int = 0) -> str:
     if kind.kind == uapi.BTF_KIND_PTR:
         return f"{spell(btf, kind.type_id, depth + 1)} *"
     if kind.kind == uapi.BTF_KIND_ARRAY:
-        return f"{spell(btf, kind.type_id, depth + 1)}[{kind.count}]"
+        return f"{spell(btf, kind.type_id, depth + 1)}[{kind.length}]"
     if kind.kind == uapi.BTF_KIND_FUNC_PROTO:
         return "function"
     word = _WORDS.get(kind.kind, "")

@@ -340,8 +340,8 @@ class _Compiler:
         element = self._btf.get(self._btf.resolve(kind.type_id))
         number = element.kind == uapi.BTF_KIND_INT and not element.encoding & uapi.BTF_INT_BOOL
         if number and element.size == 1:
-            return Raw(kind.count, text=True)
-        return Array(self.type(kind.type_id, depth + 1), kind.count)
+            return Raw(kind.length, text=True)
+        return Array(self.type(kind.type_id, depth + 1), kind.length)
 
     def _record(self, kind: BtfType, depth: int) -> Codec:
         if kind.name in KERNEL_OWNED:

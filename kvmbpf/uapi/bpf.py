@@ -200,13 +200,3 @@ class bpf_btf_info(ctypes.Structure):
         ("name_len", ctypes.c_uint32),
         ("kernel_btf", ctypes.c_uint32),
     )
-
-
-class btf_type(ctypes.Structure):
-    """``struct btf_type``: the head of every type; what follows depends on the kind."""
-
-    _fields_ = (
-        ("name_off", ctypes.c_uint32),
-        ("info", ctypes.c_uint32),  # 31 kind_flag, 28..24 kind, 15..0 vlen
-        ("size_or_type", ctypes.c_uint32),
-    )
