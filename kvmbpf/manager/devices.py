@@ -206,7 +206,9 @@ def update(
         link.update(ops.map)
         begins(UpdateStep.TIDY)
         store.sweep(vm)
-        return Update(store.read(vm, spec.name), version, carried, applied=True)
+        return Update(
+            dataclasses.replace(record, versions=(version,)), version, carried, applied=True
+        )
 
 
 def detach(store: Store, device: str, *, vm: str | None = None) -> Detached:

@@ -12,8 +12,9 @@ leaves nothing to guess.
 
 from __future__ import annotations
 
+import functools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,14 @@ class DeviceRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values, with its schema's version."""
-        return {"schema": SCHEMA, **asdict(self)}
+        return {
+            "schema": SCHEMA,
+            **_plain(self),
+            "regions": [_plain(region) for region in self.regions],
+            "irqs": [_plain(irq) for irq in self.irqs],
+            "versions": [_plain(version) for version in self.versions],
+            "limits": _plain(self.limits),
+        }
 
     def difference(self, spec: DeviceSpec) -> str | None:
         """Return how a new object's device differs from this one, or None."""
@@ -167,7 +175,15 @@ def read_record(path: Path) -> DeviceRecord:
     :raise BadFileError: when it is not one, or of an older or newer schema.
     """
     try:
-        raw = json.loads(path.read_text())
+        return _record(path, path.read_text())
+    except (OSError, UnicodeError) as error:
+        raise BadFileError(path, f"not a device's record: {error}") from error
+
+
+@functools.lru_cache(maxsize=16)  # one command reads each several times
+def _record(path: Path, text: str) -> DeviceRecord:
+    try:
+        raw = json.loads(text)
         _check_schema(path, raw.pop("schema"))
         raw["compatible"] = _strings(raw["compatible"])
         raw["regions"] = tuple(RegionRecord(**item) for item in raw["regions"])
@@ -177,8 +193,12 @@ def read_record(path: Path) -> DeviceRecord:
         raw["versions"] = tuple(_version(item) for item in raw["versions"])
         raw["limits"] = Limits(**raw["limits"])
         return DeviceRecord(**raw)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadFileError(path, f"not a device's record: {error}") from error
+
+
+def _plain(record: Any) -> dict[str, Any]:  # noqa: ANN401 - one of the above
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def _check_schema(path: Path, schema: object) -> None:

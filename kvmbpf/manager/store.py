@@ -27,7 +27,7 @@ from kvmbpf.errors import BadFileError, KernelCallError, StateError
 from kvmbpf.libbpf import BpfLink, BpfMap
 from kvmbpf.libbpf.btf import KernelTypes
 from kvmbpf.manager import lock
-from kvmbpf.manager.record import DeviceRecord, ObjectVersion, read_record
+from kvmbpf.manager.record import DeviceRecord, read_record
 from kvmbpf.rights import refused, user_name
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
@@ -99,7 +99,7 @@ class DevicePins:
 
     def map_names(self) -> list[str]:
         """Return the names of the maps' pins."""
-        return [_unescape(path.name) for path in _children(self.maps)]
+        return [_unescape(name) for name in _children(self.maps)]
 
     def unpin_map(self, name: str) -> None:
         """Remove a map's pin by its name; no such pin is fine."""
@@ -118,7 +118,8 @@ class DevicePins:
     def remove(self) -> None:
         """Remove every pin, the link's first: with it goes the attachment."""
         _unlink(self.link)
-        for path in _children(self.maps):
+        for name in _children(self.maps):
+            path = self.maps / name
             if not path.is_dir():
                 _unlink(path)
         for directory in (self.maps, self.directory):
@@ -137,6 +138,9 @@ class Store:
         self.run_dir = run_dir or Path(os.environ.get("KVMBPF_RUN_DIR", "/run/kvmbpf"))
         bpffs = bpffs or Path(os.environ.get("KVMBPF_BPFFS", "/sys/fs/bpf"))
         self.pin_dir = bpffs / "kvmbpf"
+        # Of each device, as they are asked for; to put a path together takes its time.
+        self._pins: dict[tuple[str, str], DevicePins] = {}
+        self._records: dict[tuple[str, str], Path] = {}
 
     @contextlib.contextmanager
     def lock(self, vm: str, patience_s: float = _PATIENCE_S) -> Iterator[None]:
@@ -157,27 +161,37 @@ class Store:
 
     def vms(self) -> list[str]:
         """Return the names of the VMs that have pins, records or a lock."""
-        names = {path.name for path in _children(self.pin_dir)}
-        for path in _children(self.run_dir):
-            if path.suffix == ".lock":
-                names.add(path.stem)
-            elif path.is_dir():
-                names.add(path.name)
+        names = set(_children(self.pin_dir))
+        for name in _children(self.run_dir):
+            if name.endswith(".lock"):
+                names.add(name.removesuffix(".lock"))
+            elif (self.run_dir / name).is_dir():
+                names.add(name)
         return sorted(filter(_NAME.fullmatch, names))
 
     def devices(self, vm: str) -> list[str]:
         """Return the names of a VM's devices that have pins or records."""
-        names = {path.name for path in _children(self.pin_dir / vm)}
-        names |= {path.stem for path in _children(self.run_dir / vm) if path.suffix == ".json"}
+        names = set(_children(f"{self.pin_dir}/{vm}"))
+        for name in _children(f"{self.run_dir}/{vm}"):
+            if name.endswith(".json"):
+                names.add(name.removesuffix(".json"))
         return sorted(filter(_NAME.fullmatch, names))
 
     def pins(self, vm: str, device: str) -> DevicePins:
         """Return where a device's pins are."""
-        return DevicePins(self.pin_dir / check_name("VM", vm) / check_name("device", device))
+        found = self._pins.get((vm, device))
+        if found is None:
+            folder = self.pin_dir / check_name("VM", vm) / check_name("device", device)
+            found = self._pins[vm, device] = DevicePins(folder)
+        return found
 
     def record_path(self, vm: str, device: str) -> Path:
         """Return where a device's record is."""
-        return self.run_dir / check_name("VM", vm) / f"{check_name('device', device)}.json"
+        found = self._records.get((vm, device))
+        if found is None:
+            folder = self.run_dir / check_name("VM", vm)
+            found = self._records[vm, device] = folder / f"{check_name('device', device)}.json"
+        return found
 
     def read(self, vm: str, device: str) -> DeviceRecord:
         """Read a device's record.
@@ -192,7 +206,7 @@ class Store:
         self._make_run_dir(path.parent)
         partial = path.with_suffix(".partial")
         try:
-            partial.write_text(json.dumps(record.to_json(), indent=1) + "\n")
+            partial.write_text(json.dumps(record.to_json()) + "\n")
             partial.replace(path)
         except OSError as error:
             raise refused("write", path, error) from error
@@ -217,12 +231,11 @@ class Store:
             if not map_id:
                 self.forget(vm, device)
                 continue
-            version, surplus = self._surplus(vm, device, map_id)
+            record, surplus = self._surplus(vm, device, map_id)
             for name in surplus:
                 self.pins(vm, device).unpin_map(name)
-            if version is not None:
-                record = self.read(vm, device)
-                self.write(dataclasses.replace(record, versions=(version,)))
+            if record is not None:
+                self.write(record)
         for path in self._partial(vm):
             _unlink(path)
         self._remove_empty(vm)
@@ -242,11 +255,11 @@ class Store:
         with link:
             return link.info().map_id
 
-    def _surplus(self, vm: str, device: str, map_id: int) -> tuple[ObjectVersion | None, list[str]]:
+    def _surplus(self, vm: str, device: str, map_id: int) -> tuple[DeviceRecord | None, list[str]]:
         """Return what an update that died has left of an attached device.
 
-        :return: the version that the record should have and has not, or None;
-            and the names of the state that no version uses.
+        :return: the record as it should be and is not, or None; and the names of the
+            state that no version uses.
         """
         try:
             record = self.read(vm, device)
@@ -257,11 +270,14 @@ class Store:
             return None, []
         pinned = self.pins(vm, device).map_names()
         surplus = [name for name in pinned if name not in version.maps]
-        return (None if record.versions == (version,) else version), surplus
+        if record.versions == (version,):
+            return None, surplus
+        return dataclasses.replace(record, versions=(version,)), surplus
 
     def _partial(self, vm: str) -> list[Path]:
         """Return the records that were not written to the end."""
-        return [path for path in _children(self.run_dir / vm) if path.suffix == ".partial"]
+        names = _children(f"{self.run_dir}/{vm}")
+        return [self.run_dir / vm / name for name in names if name.endswith(".partial")]
 
     def _remove_empty(self, vm: str) -> None:
         for directory in (self.pin_dir / vm, self.run_dir / vm):
@@ -323,17 +339,17 @@ def _make_private(path: Path, hint: str = "") -> None:
         )
 
 
-def _children(directory: Path) -> list[Path]:
-    """Return what is in a folder; nothing where there is none.
+def _children(directory: Path | str) -> list[str]:
+    """Return the names of what is in a folder; none where there is no such folder.
 
     :raise KernelCallError: when it is not permitted.
     """
     try:
-        return sorted(directory.iterdir())
+        return sorted(os.listdir(directory))  # noqa: PTH208 - names are all that is wanted
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise refused("open", directory, error) from error
+        raise refused("open", Path(directory), error) from error
 
 
 def _unlink(path: Path) -> None:

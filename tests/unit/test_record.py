@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,20 @@ def write(path: Path, raw: dict[str, object]) -> Path:
 
 def test_a_record_reads_back(tmp_path: Path) -> None:
     assert read_record(write(tmp_path / "r.json", RECORD.to_json())) == RECORD
+
+
+def test_a_record_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.json", RECORD.to_json())
+    assert read_record(path) == RECORD
+    other = dataclasses.replace(RECORD, pid=RECORD.pid + 1)
+    write(path, other.to_json())
+    assert read_record(path) == other
+    path.write_bytes(b"\xff")
+    with pytest.raises(BadFileError, match="not a device's record"):
+        read_record(path)
+    path.unlink()
+    with pytest.raises(BadFileError, match="not a device's record"):
+        read_record(path)
 
 
 def test_its_place_keeps_the_bus() -> None:
