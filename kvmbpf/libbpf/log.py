@@ -4,6 +4,10 @@
 libbpf has one print function for the process and calls it on the thread that
 called libbpf. `capture()` names a list that gets the messages of the calls
 made inside it, on this thread; outside of any capture messages are dropped.
+
+To open an object libbpf has hundreds of debug messages, each of which costs a call
+of Python for nothing. In `quiet()` there is no print function at all, as long as no
+other thread wants messages.
 """
 
 from __future__ import annotations
@@ -54,9 +58,50 @@ def _on_message(level: int, fmt: int, ap: int) -> int:
 _callback = PrintFn(_on_message)  # libbpf keeps its address: it must live as long
 
 
-@functools.cache
-def _install() -> None:
-    libbpf().libbpf_set_print(_callback)
+_nobody = PrintFn()  # NULL
+
+
+class _PrintFunction:
+    """libbpf's print function: none only while no thread captures."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._captures = 0
+
+    def begin_capture(self) -> None:
+        with self._lock:
+            self._captures += 1
+            libbpf().libbpf_set_print(_callback)
+
+    def end_capture(self) -> None:
+        with self._lock:
+            self._captures -= 1
+
+    def take_away(self) -> None:
+        with self._lock:
+            libbpf().libbpf_set_print(_callback if self._captures else _nobody)
+
+    def put_back(self) -> None:
+        libbpf().libbpf_set_print(_callback)
+
+
+_print_function = _PrintFunction()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what libbpf says on this thread inside the block.
+
+    :raise UnsupportedError: when libbpf is missing or too old.
+    """
+    _print_function.take_away()
+    before = getattr(_sinks, "top", None)
+    _sinks.top = None
+    try:
+        yield
+    finally:
+        _sinks.top = before
+        _print_function.put_back()
 
 
 @contextlib.contextmanager
@@ -66,10 +111,11 @@ def capture(sink: MutableSequence[str]) -> Iterator[None]:
     :param sink: gets one entry a message; debug messages are left out.
     :raise UnsupportedError: when libbpf is missing or too old.
     """
-    _install()
+    _print_function.begin_capture()
     before = getattr(_sinks, "top", None)
     _sinks.top = sink
     try:
         yield
     finally:
         _sinks.top = before
+        _print_function.end_capture()

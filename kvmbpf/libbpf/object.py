@@ -83,9 +83,11 @@ class BpfObject(Closing):
         except OSError as error:
             raise BadFileError(path, f"cannot be read: {error.strerror}") from error
         messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
-        with log.capture(messages):
-            handle: int | None = libbpf().bpf_object__open_file(os.fsencode(path), None)
-            code = ctypes.get_errno()
+        with log.quiet():
+            handle, code = _open_file(path)
+        if not handle:  # once more, for what libbpf says
+            with log.capture(messages):
+                handle, code = _open_file(path)
         if not handle:
             said = telling(messages)
             reason = f"{error_text(code)} ({said})" if said else error_text(code)
@@ -113,7 +115,10 @@ class BpfObject(Closing):
 
     @property
     def messages(self) -> tuple[str, ...]:
-        """What libbpf said about this object, warnings and information."""
+        """What libbpf said about this object, warnings and information.
+
+        What it said as it opened the object is there only when the load has failed.
+        """
         return tuple(self._messages)
 
     def map(self, name: str) -> ObjectMap:
@@ -216,6 +221,8 @@ class BpfObject(Closing):
         with VerifierLogs(wanted) as logs, log.capture(self._messages):
             result: int = libbpf().bpf_object__load(handle)
             refused = logs.failed() if result < 0 else None
+        if result < 0:
+            self._messages = deque([*_said_at_open(self.path), *self._messages], _KEPT_MESSAGES)
         if refused is not None:
             raise program_refused(self.path, *refused, self.messages)
         if result < 0:
@@ -255,6 +262,23 @@ class BpfObject(Closing):
     def __repr__(self) -> str:
         state = "closed" if self.closed else "loaded" if self._loaded else "open"
         return f"<BpfObject {self.path}: {state}>"
+
+
+def _open_file(path: Path) -> tuple[int | None, int]:
+    """Have libbpf open a file; return the ``struct bpf_object *``, and an errno without one."""
+    handle: int | None = libbpf().bpf_object__open_file(os.fsencode(path), None)
+    return handle, 0 if handle else ctypes.get_errno()
+
+
+def _said_at_open(path: Path) -> list[str]:
+    """Return what libbpf says as it opens a file that it has opened before."""
+    messages: list[str] = []
+    with log.capture(messages):
+        handle, _ = _open_file(path)
+    if not handle:  # it was changed meanwhile
+        return []
+    libbpf().bpf_object__close(handle)
+    return messages
 
 
 def _named(path: Path, what: str, items: dict[str, Item], name: str) -> Item:
