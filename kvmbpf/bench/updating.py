@@ -5,10 +5,11 @@ The demo device is attached to a VM of another process by the manager's own code
 and updated again and again, from version 1 to 2 and back.
 
 Its cost is the time of `kvmbpf.manager.update`, by steps, in a process that has
-made updates before; and the processor time of `kvmbpf update FILE` as a whole, with
-that of ``kvmbpf update --help`` beside it: what Python takes to start, and to import
-the manager. Under the lab's --icount both are counts of instructions. Processor time
-leaves out what a process waits for, as for its files from a disk.
+made updates before and keeps their memory (`keep_freed_memory`); and the processor
+time of ``kvmbpf update FILE`` as a whole, with that of ``kvmbpf update --help`` beside
+it: what Python takes to start, and to import the manager. Under the lab's --icount
+both are counts of instructions. Processor time leaves out what a process waits for, as
+for its files from a disk.
 
 Then the guest reads a register all the time, and notes how long each read takes
 (`kvmbpf.bench.paced_guest`). Each reply is looked at: its number is one more than that
@@ -40,7 +41,7 @@ from typing import Any
 
 from kvmbpf.bench.paced_guest import BATCH, PacedGuest, TimedAccess
 from kvmbpf.errors import StateError, VmmError
-from kvmbpf.manager import Store, UpdateStep, attach, detach, update
+from kvmbpf.manager import Store, UpdateStep, attach, detach, keep_freed_memory, update
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
 
@@ -150,6 +151,7 @@ def measure_updates(versions: Sequence[Path], folder: Path, *, rounds: int) -> U
         rights are missing.
     :raise StateError: when there were too few accesses to tell.
     """
+    keep_freed_memory()
     with _attached(versions, folder) as device:
         cost = _cost(device, rounds)
         calm = _disturbance(device, rounds, between_ticks=True)

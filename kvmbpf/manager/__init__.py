@@ -6,6 +6,7 @@ bpffs, so every function here works in a process of its own and may be followed
 by another one in another process.
 """
 
+from kvmbpf.libbpf.memory import keep_freed_memory
 from kvmbpf.manager.devices import (
     Detached,
     DeviceStatus,
@@ -34,6 +35,7 @@ __all__ = [
     "detach",
     "device_state",
     "find_device",
+    "keep_freed_memory",
     "list_devices",
     "update",
     "without_record",

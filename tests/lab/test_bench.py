@@ -14,9 +14,10 @@ import pytest
 pytestmark = pytest.mark.on_host
 
 
-# What an update may take. 60 million is the aim; libbpf alone takes 42, 27 of them for
-# reading all the types of the kernel.
-UPDATE_AT_MOST = 100_000_000
+# What an update may take. 60 million is the aim; bpf_object__load() alone takes 44: 22 for
+# reading all the types of the kernel, 10 for looking up functions and relocations among
+# them, 12 for the verifier and the compiler.
+UPDATE_AT_MOST = 67_000_000
 
 
 @pytest.fixture(scope="module")
