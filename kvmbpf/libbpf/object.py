@@ -28,7 +28,6 @@ from kvmbpf.libbpf.globals import Globals
 from kvmbpf.libbpf.lib import Feature, error_text, libbpf, need
 from kvmbpf.libbpf.load_errors import load_failed, program_refused, telling
 from kvmbpf.libbpf.map import ObjectMap
-from kvmbpf.libbpf.memory import keep_freed_memory
 from kvmbpf.libbpf.program import BpfProgram
 from kvmbpf.libbpf.verifier_log import VerifierLogs
 from kvmbpf.objfile.elf import ElfImage
@@ -219,7 +218,6 @@ class BpfObject(Closing):
         if any(program.section.startswith("struct_ops") for program in wanted):
             need(Feature.STRUCT_OPS)
         self._load_called = True
-        keep_freed_memory()
         with VerifierLogs(wanted) as logs, log.capture(self._messages):
             result: int = libbpf().bpf_object__load(handle)
             refused = logs.failed() if result < 0 else None

@@ -14,10 +14,9 @@ import pytest
 pytestmark = pytest.mark.on_host
 
 
-# What an update may take. 60 million is the aim; bpf_object__load() alone takes 44: 22 for
-# reading all the types of the kernel, 10 for looking up functions and relocations among
-# them, 12 for the verifier and the compiler.
-UPDATE_AT_MOST = 67_000_000
+# What an update may take, in a process that keeps its memory; bpf_object__load() alone
+# takes 38, about half of that for reading all the types of the kernel.
+UPDATE_AT_MOST = 60_000_000
 
 
 @pytest.fixture(scope="module")
