@@ -7,7 +7,10 @@ import errno
 import functools
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +21,7 @@ from kvmbpf.errors import KernelCallError, LayoutError, StateError
 from kvmbpf.libbpf import BpfLink
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
 from tests.lab.bare_vmm import BareVmm
-from tests.lab.managed import VM
+from tests.lab.managed import VM, attach_object
 from tests.lab.objects import device_object
 from tests.lab.steered import placed_steered
 
@@ -49,6 +52,28 @@ def test_off_on_off(store: Store, vmm: BareVmm) -> None:
     detach(store, "steered")
     assert vmm.reads() is None
     assert_nothing_is_left(store)
+
+
+def test_the_documents_python_updates(store: Store, vmm: BareVmm, tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/managing.md"
+    code = page.read_text().split("```python\n")[1].split("```")[0]
+    attach_object(store, vmm, "mapped_v1")
+    shutil.copy(device_object("mapped_v2"), tmp_path / "counter.bpf.o")
+    places = {"KVMBPF_RUN_DIR": str(store.run_dir), "KVMBPF_BPFFS": str(store.pin_dir.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | places,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (found,) = list_devices(store)
+    assert done.stdout.split()[0] == str(found.map_id)
+    assert device_state(store, VM, "mapped")["version"] == 0  # no access yet
+    assert vmm.reads() == 0
+    assert device_state(store, VM, "mapped")["version"] == 2
+    detach(store, "mapped")
 
 
 def test_the_place_is_listed(store: Store, vmm: BareVmm) -> None:
