@@ -7,6 +7,6 @@ test: ; @ci/test.sh
 demo: ; @ci/demo.sh
 fuzz: ; @FUZZ_SECONDS='$(SECONDS)' FUZZ_SEED='$(SEED)' ci/fuzz.sh
 mutate: ; @MUTATIONS='$(COUNT)' FUZZ_SEED='$(SEED)' ci/mutate.sh
-hammer: ; @UPDATES='$(UPDATES)' ci/hammer.sh
+hammer: ; @UPDATES='$(UPDATES)' READS='$(READS)' ci/hammer.sh
 series: ; @ci/series.sh
 clean: ; @rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

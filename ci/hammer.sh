@@ -2,16 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Hammer the demo device in the lab from four vCPUs while its program is
-# replaced 10,000 times, or $UPDATES; show the figures. Then unbind, bind and reload
-# the guest's driver under load, on the debug kernel too. Arguments go to pytest.
+# replaced 10,000 times, or $UPDATES; then have them read a port a thousand million
+# times, or $READS, under updates; show the figures. Then unbind, bind and reload the
+# guest's driver under load, on the debug kernel too. Arguments go to pytest.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 set_up
 cd "$ROOT"
 
 updates="${UPDATES:-10000}"
-say "$updates updates under load"
-export KVMBPF_HAMMER_UPDATES="$updates" KVMBPF_GUEST_ON_DEBUG=1 KVMBPF_REQUIRE=1
+reads="${READS:-1000000000}"
+say "$updates updates under load, then $reads reads under updates"
+export KVMBPF_HAMMER_UPDATES="$updates" KVMBPF_STREAM_READS="$reads"
+export KVMBPF_GUEST_ON_DEBUG=1 KVMBPF_REQUIRE=1
 # Each 50 updates are one report; 20 s an update are plenty.
 export KVMBPF_LAB_SILENCE_S="${KVMBPF_LAB_SILENCE_S:-1800}"
-exec "$VENV/bin/pytest" -rP tests/lab/test_hammer.py tests/lab/test_guest_driver_life.py "$@"
+exec "$VENV/bin/pytest" -rP tests/lab/test_hammer.py tests/lab/test_stream.py \
+	tests/lab/test_guest_driver_life.py "$@"

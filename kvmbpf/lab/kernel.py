@@ -136,17 +136,18 @@ def make_plan(series: Series, *, debug: bool = False, tree: Path | None = None) 
     return Plan(series, source, base, whole.hexdigest()[:16], debug)
 
 
-def find_kernel(series: Series | None = None) -> LabKernel | None:
+def find_kernel(series: Series | None = None, *, debug: bool = False) -> LabKernel | None:
     """Return the finished kernel of a series, or None when it was not built yet.
 
     Inside the lab and without a series, return the kernel that runs.
 
+    :param debug: whether the debug kernel is wanted.
     :raise UnsupportedError: when what identifies the kernel is missing (see `make_plan`).
     """
     running = os.environ.get(LAB_KERNEL_VARIABLE)
     if series is None and running:
         return read_kernel(Path(running))
-    plan = make_plan(series if series is not None else load_series())
+    plan = make_plan(series if series is not None else load_series(), debug=debug)
     return read_kernel(plan.folder)
 
 

@@ -112,7 +112,9 @@ def make_guest() -> Guest:
         apt = _Apt(folder)
         kernel, shell = (_unpacked(package) for package in apt.packages())
         (image,) = kernel.glob("boot/vmlinuz-*")
-        root = _initramfs((shell / "bin" / "busybox").read_bytes())
+        # In /bin, or in /usr/bin since Debian 13.
+        (busybox,) = shell.glob("**/busybox")
+        root = _initramfs(busybox.read_bytes())
         initramfs = folder / f"initramfs-{hashlib.sha256(root).hexdigest()[:16]}.gz"
         if not initramfs.exists():
             _write_whole(initramfs, root)
@@ -238,7 +240,7 @@ def _unpacked(package: _Package) -> Path:
         content = subprocess.run(
             ["dpkg-deb", "--fsys-tarfile", package.path], capture_output=True, check=True
         ).stdout
-        wanted = ["./boot/vmlinuz-*"] if b"./boot/vmlinuz-" in content else ["./bin/busybox"]
+        wanted = ["./boot/vmlinuz-*"] if b"./boot/vmlinuz-" in content else ["./*bin/busybox"]
         subprocess.run(
             ["tar", "-x", "-C", partial, "--wildcards", *wanted], input=content, check=True
         )

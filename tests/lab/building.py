@@ -43,13 +43,17 @@ class Build:
         command = [sys.executable, "-m", "kvmbpf", "lab", "build"]
         return cls([*command, "--debug"] if debug else command)
 
+    def running(self) -> bool:
+        """Return whether it has not ended yet."""
+        return self._process.poll() is None
+
     def wait(self, stream: TextIO) -> None:
         """Wait for its end, and show its progress from the beginning.
 
         Whether it went well is seen by who asks for the kernel then: one that is not
         there is built once more, by who needs it, and it is told why that fails.
         """
-        while self._process.poll() is None:
+        while self.running():
             self._show(stream)
             time.sleep(_POLL_S)
         self._show(stream)

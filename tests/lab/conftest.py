@@ -7,7 +7,7 @@ fails when the kernel logged a complaint while it did.
 A test marked ``debug_kernel`` runs twice, as test_x[plain] and test_x[debug]: in
 the lab that all share, and in a second one that boots the debug kernel. With
 ``debug_kernel(only=True)`` it runs in the second alone. The tests are put in an
-order in which one lab has ended before the next boots (tests/lab/labs.py).
+order in which the first has ended before the second boots (tests/lab/labs.py).
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     labs = item.session.stash.setdefault(LABS, Labs(item.session))
     labs.begin()
     if not is_relayed(item) or lacks("lab"):
+        if item.get_closest_marker("lab"):
+            labs.go_ahead()
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in labs.reports(item):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The labs of one run of the tests: each boots once, one at a time.
+"""The labs of one run of the tests: each boots once.
 
 The first one starts with the first test, whichever that is, if its kernel is there: it
-works on its tests while the host runs those that need no lab. Two labs at once would
-have four virtual CPUs on two, where a lock's holder that does not run costs more than
-an idle CPU.
+works on its tests while the host runs those that need no lab. The debug kernel's starts
+when that one has ended, and works beside the tests that boot labs of their own, which
+wait more than they work.
 
 A kernel that is not there is built beside the tests that need none, or another one
 (tests/lab/building.py).
@@ -64,6 +64,24 @@ class Labs:
             self._start(KERNELS[0])
         else:
             self._build(KERNELS[0])
+
+    def go_ahead(self) -> None:
+        """Start the debug kernel's lab beside the tests that come before its own.
+
+        No test of the plain lab is left. A kernel that is not built yet is not waited for.
+        """
+        debug = KERNELS[1]
+        if debug in self._labs or lacks("lab") or not self._items(debug):
+            return
+        if debug in self._builds and self._builds[debug].running():
+            return
+        try:
+            built = find_kernel(debug=True) is not None
+        except KvmBpfError:
+            return  # the first test that needs the kernel says it
+        if built:
+            self._close_labs()
+            self._start(debug)
 
     def reports(self, item: pytest.Item) -> list[pytest.TestReport]:
         """Wait for the reports of a test that is relayed."""

@@ -34,6 +34,7 @@ from tests.lab.objects import (
     compile_examples,
     compile_objects,
 )
+from tests.lab.stream import STREAM_TESTS, compile_vmm
 
 # Set inside the lab: the file that takes the reports.
 REPORTS_VARIABLE = "KVMBPF_LAB_REPORTS"
@@ -89,6 +90,8 @@ class LabSession:
             compile_examples(place)
         if any(item.path.name in FUZZER_TESTS for item in items):
             compile_fuzzers(kernel.build_tree, place)
+        if any(item.path.name == STREAM_TESTS for item in items):
+            compile_vmm(place)
         self._run = LabRun(
             kernel,
             self._command(place),
