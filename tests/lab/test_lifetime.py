@@ -14,6 +14,7 @@ import pytest
 from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import LoopGuest
 from kvmbpf.errors import KernelCallError, StateError
+from kvmbpf.ioctl import ioctl_value
 from kvmbpf.kvm import Kvm
 from kvmbpf.libbpf import BpfLink, BpfObject
 from tests.lab.leaks import assert_nothing_leaked
@@ -21,6 +22,7 @@ from tests.lab.objects import device_object
 from tests.lab.steered import GPA, placed_steered, prepared, reaches_vmm, steered
 
 pytestmark = pytest.mark.debug_kernel
+_KVM_SMI = 0xAEB7  # include/uapi/linux/kvm.h
 ORDERS = list(itertools.permutations(("link", "device", "vm")))
 
 
@@ -198,6 +200,27 @@ def test_whoever_watches_the_link_is_told_of_the_vms_end(pin: Path) -> None:
         assert not watched.wait_detached(0)
     with watched:
         assert watched.wait_detached(5)
+
+
+def test_a_vm_that_kvm_gave_up_lets_its_device_go() -> None:
+    with steered() as device, prepared("steered_v1", device.device.fileno()) as ops:
+        device.read()
+        # This guest has no memory where an SMI saves its state: enter_smm() ends the VM.
+        ioctl_value(device.guest.vcpu, _KVM_SMI, 0, "ioctl(KVM_SMI)")
+        for call in (
+            device.read,
+            device.guest.vm.create_bpf_device,
+            device.device.info,
+            lambda: device.device.set_irq(2, 7),
+        ):
+            with pytest.raises(KernelCallError) as caught:
+                call()
+            assert caught.value.errno == errno.EIO
+        device.link.detach()
+        assert device.link.info().defunct
+        with pytest.raises(KernelCallError) as caught:
+            ops.attach()
+        assert caught.value.errno == errno.EIO
 
 
 def test_several_devices_of_a_vm_are_apart() -> None:

@@ -143,6 +143,8 @@ static int any_ioctl(struct rng *rng)
 		request = _IOC(rng_below(rng, 4), KVMIO, rng_below(rng, 256), rng_below(rng, 64));
 	if (rng_one_in(rng, 2))
 		*(uint64_t *)buffer = guest_place(rng);
+	if (request == KVM_SMI) /* see msi_data() */
+		return OP_SKIP;
 	if (!pool_take_any(rng, &ref))
 		return OP_SKIP;
 
