@@ -14,9 +14,10 @@ import pytest
 from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import LoopGuest
 from kvmbpf.errors import KernelCallError, StateError
-from kvmbpf.ioctl import ioctl_value
+from kvmbpf.ioctl import ioctl_struct, ioctl_value
 from kvmbpf.kvm import Kvm
 from kvmbpf.libbpf import BpfLink, BpfObject
+from kvmbpf.uapi import kvm as uapi
 from tests.lab.leaks import assert_nothing_leaked
 from tests.lab.objects import device_object
 from tests.lab.steered import GPA, placed_steered, prepared, reaches_vmm, steered
@@ -207,9 +208,10 @@ def test_a_vm_that_kvm_gave_up_lets_its_device_go() -> None:
         device.read()
         # This guest has no memory where an SMI saves its state: enter_smm() ends the VM.
         ioctl_value(device.guest.vcpu, _KVM_SMI, 0, "ioctl(KVM_SMI)")
+        another = uapi.kvm_create_device(uapi.KVM_DEV_TYPE_BPF, 0, 0)
         for call in (
             device.read,
-            device.guest.vm.create_bpf_device,
+            lambda: ioctl_struct(device.guest.vm, uapi.KVM_CREATE_DEVICE, another, "another"),
             device.device.info,
             lambda: device.device.set_irq(2, 7),
         ):
