@@ -3,8 +3,8 @@
 #
 # Hammer the demo device in the lab from four vCPUs while its program is
 # replaced 10,000 times, or $UPDATES; then have them read a port a thousand million
-# times, or $READS, under updates; show the figures. Then unbind, bind and reload the
-# guest's driver under load, on the debug kernel too. Arguments go to pytest.
+# times, or $READS, under as many updates; show the figures. Then unbind, bind and
+# reload the guest's driver under load, on the debug kernel too. Arguments go to pytest.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 set_up
@@ -12,7 +12,7 @@ cd "$ROOT"
 
 updates="${UPDATES:-10000}"
 reads="${READS:-1000000000}"
-say "$updates updates under load, then $reads reads under updates"
+say "$updates updates under load, then $reads reads under as many"
 export KVMBPF_HAMMER_UPDATES="$updates" KVMBPF_STREAM_READS="$reads"
 export KVMBPF_GUEST_ON_DEBUG=1 KVMBPF_REQUIRE=1
 # Each 50 updates are one report; 20 s an update are plenty.
