@@ -21,7 +21,9 @@ def build(code: str) -> Build:
 def test_progress_is_shown_from_its_beginning() -> None:
     one = build("for n in range(3): print(n, file=sys.stderr, flush=True); time.sleep(0.4)")
     shown = io.StringIO()
+    assert one.running()
     one.wait(shown)
+    assert not one.running()
     one.wait(shown)
     assert shown.getvalue() == "0\n1\n2\n"
     one.close()
