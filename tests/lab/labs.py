@@ -3,8 +3,7 @@
 
 The first one starts with the first test, whichever that is, if its kernel is there: it
 works on its tests while the host runs those that need no lab. The debug kernel's starts
-when that one has ended, and works beside the tests that boot labs of their own, which
-wait more than they work.
+when that one has ended, and works beside the tests that boot labs of their own.
 
 A kernel that is not there is built beside the tests that need none, or another one
 (tests/lab/building.py).
