@@ -183,22 +183,29 @@ class BpfObject(Closing):
         self._leave_out_maps(None, struct_ops=False)
 
     def _leave_out_maps(self, code: CodeMap | None, *, struct_ops: bool) -> None:
-        wanted = [program.name for program in self.programs.values() if program.autoload]
-        used: set[str] | None = None
-        for name, found in list(self.maps.items()):
-            if found.type == uapi.BPF_MAP_TYPE_STRUCT_OPS:
-                leave_out = not struct_ops
-            elif name.startswith(header.OWN_MAPS):
-                if used is None:
-                    code = code or CodeMap(ElfImage(self.path))
-                    used = code.variables(wanted)
+        left_out = set()
+        if not struct_ops:
+            ops = uapi.BPF_MAP_TYPE_STRUCT_OPS
+            left_out = {name for name, found in self.maps.items() if found.type == ops}
+        for name in left_out | self._unused_own_maps(code):
+            self.maps.pop(name).autocreate = False
+
+    def _unused_own_maps(self, code: CodeMap | None) -> set[str]:
+        """Return the maps of the author's header that no program refers to."""
+        unused: set[str] = set()
+        owners: dict[str, str] = {}
+        for name, found in self.maps.items():
+            if name.startswith(header.OWN_MAPS) and found.type != uapi.BPF_MAP_TYPE_STRUCT_OPS:
+                unused.add(name)
                 # a data section is used by its variables
-                leave_out = used.isdisjoint({name, *(item.name for item in found.variables)})
-            else:
-                leave_out = False
-            if leave_out:
-                found.autocreate = False
-                del self.maps[name]
+                owners |= dict.fromkeys((name, *(item.name for item in found.variables)), name)
+        if unused:
+            wanted = [program.name for program in self.programs.values() if program.autoload]
+            for variable in (code or CodeMap(ElfImage(self.path))).variables(wanted):
+                unused.discard(owners.get(variable, ""))
+                if not unused:  # the rest of the code has nothing to tell
+                    break
+        return unused
 
     def load(self) -> None:
         """Load the programs and maps, those left out excepted.

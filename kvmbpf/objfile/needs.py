@@ -171,18 +171,18 @@ class CodeMap:
             found = self._answers[names] = self._uses(names)
         return found
 
-    def variables(self, programs: Iterable[str]) -> set[str]:
-        """Return the names of the variables and maps that programs use: those of `uses`.
+    def variables(self, programs: Iterable[str]) -> Iterator[str]:
+        """Give the names of the variables and maps that programs use: those of `uses`.
+
+        Each comes as it is met, once a place; code is decoded only as far as they are taken.
 
         :param programs: their names.
         :raise BadFileError: as `uses`.
         """
-        return {
-            target
-            for _, _, references in self._follow(tuple(programs))
-            for kind, _, target, _ in references
-            if kind is _VARIABLE and isinstance(target, str)
-        }
+        for _, _, references in self._follow(tuple(programs)):
+            for kind, _, target, _ in references:
+                if kind is _VARIABLE and isinstance(target, str):
+                    yield target
 
     def _uses(self, names: tuple[str, ...]) -> Uses:
         found = Uses()
