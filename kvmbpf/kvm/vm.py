@@ -8,6 +8,7 @@ devices only: KVM refuses the rest with EIO.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 
@@ -84,15 +85,21 @@ class Vm(OwnedFd):
         Works on the VM of another process too.
 
         :raise UnsupportedError: when the running kernel has no such device.
-        :raise KernelCallError: when the call fails otherwise.
+        :raise KernelCallError: EIO when KVM gave the VM up, or when the call fails otherwise.
         """
-        if not self.has_device_type(uapi.KVM_DEV_TYPE_BPF):
+        try:
+            self._create_device(uapi.KVM_DEV_TYPE_BPF, uapi.KVM_CREATE_DEVICE_TEST)
+        except KernelCallError as error:
+            # A kernel without the device also says EIO, of the VM of another process.
+            if error.errno == errno.EIO and _kernel_has_bpf_devices():
+                hint = "KVM gave this VM up after an error, it answers nothing any more: end it"
+                raise KernelCallError(error.call, errno.EIO, hint) from error
             raise UnsupportedError(
                 "KVM_DEV_TYPE_BPF",
                 found="a kernel without it",
                 needed="a kernel with the series of kernel_patches/",
                 mend="boot such a kernel, or try `kvmbpf lab run -- COMMAND`",
-            )
+            ) from error
         fd = self._create_device(uapi.KVM_DEV_TYPE_BPF, 0)
         if fd == 0:  # struct kvm_bpf_ops takes 0 for none
             fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -108,3 +115,14 @@ class Vm(OwnedFd):
             f"ioctl(KVM_CREATE_DEVICE, type={device_type})",
         )
         return ctypes.c_int(argument.fd).value
+
+
+def _kernel_has_bpf_devices() -> bool:
+    """Ask KVM itself, where a VM does not answer; no without /dev/kvm."""
+    try:
+        fd = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with OwnedFd(fd, "/dev/kvm") as kvm:
+        call = "ioctl(KVM_CHECK_EXTENSION, KVM_CAP_BPF_DEVICE)"
+        return ioctl_value(kvm, uapi.KVM_CHECK_EXTENSION, uapi.KVM_CAP_BPF_DEVICE, call) > 0

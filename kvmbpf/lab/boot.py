@@ -56,6 +56,9 @@ _OVERLAID = ("/etc", "/home", "/root", "/srv", "/tmp", "/var")  # noqa: S108  a 
 _COUNTING_CPU = "max,-erms,-fsrm"
 # Room for all that the kernel logs in hours of fuzzing: complaints are looked for in it.
 _LOG_BUFFER = "log_buf_len=4M"
+# virtme-run's tag for the files. It does not name it to the kernel, which takes it for a
+# disk's name of its own accord, if it has a block layer.
+_ROOT = "root=/dev/root"
 # The root is read-only, so nothing is lost by caching it as a local disk:
 # a third of the time to import pytest.
 _ROOT_FLAGS = "version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose"
@@ -354,7 +357,7 @@ class LabRun(Closing):
             if Path(folder).is_dir():
                 arguments += ["--overlay-rwdir", folder]
         arguments += ["--rwdir", f"{EXCHANGE}={self._exchange}"]
-        options = ["ignore_loglevel", _LOG_BUFFER, f"rootflags={_ROOT_FLAGS}"]
+        options = ["ignore_loglevel", _LOG_BUFFER, _ROOT, f"rootflags={_ROOT_FLAGS}"]
         if not self.nested_paging:
             options.append("kvm_amd.npt=0")
         for option in options:

@@ -218,6 +218,8 @@ def test_a_vm_that_kvm_gave_up_lets_its_device_go() -> None:
             with pytest.raises(KernelCallError) as caught:
                 call()
             assert caught.value.errno == errno.EIO
+        with pytest.raises(KernelCallError, match=r"EIO .*; KVM gave this VM up"):
+            device.guest.vm.create_bpf_device()
         device.link.detach()
         assert device.link.info().defunct
         with pytest.raises(KernelCallError) as caught:
