@@ -16,6 +16,8 @@ from qemu_glue.console import GuestConsole, GuestJob
 DRIVER = "/sys/bus/platform/drivers/kvmbpf-demo"
 """The driver's folder in the guest."""
 
+_WITHOUT_END = 1 << 40  # reads
+
 # Each look costs a command in the guest, so this is a minute or more.
 _FILL_LOOKS = 500
 
@@ -99,6 +101,23 @@ class Driver:
         self.write("hammer/threads", threads)
         self.write("hammer/run", reads, timeout)
         return self.numbers("hammer/*")
+
+    def start_hammer(self, threads: int = 1) -> GuestJob:
+        """Read COUNTER from several CPUs at once, until the job is stopped.
+
+        Returns when the run has made its first read: its counts start from that one.
+
+        :param threads: up to the number of CPUs that the guest has.
+        :raise VmmError: when the driver refuses.
+        """
+        self.write("hammer/threads", threads)
+        first = self.number("reads") + 1
+        job = self.start("hammer/run", _WITHOUT_END)
+        # A read is counted before it is made, so the second tells that the first was.
+        while self.number("reads") <= first:
+            if not job.running():
+                job.wait()  # tells why
+        return job
 
     def fill(self, records: int) -> dict[str, int]:
         """Have the device write records to the ring; return the ring's counts.

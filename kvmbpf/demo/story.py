@@ -29,7 +29,6 @@ READS = 2_000
 RECORDS = 500
 DECLINES = 5
 CPUS = 2
-FOREVER = 1 << 40
 # Of what `kvmbpf inspect` tells; the rest is of its programs, maps and state.
 WHAT_IT_IS = ("device", "compatible", "version", "flags", "region", "irq", "property")
 
@@ -90,8 +89,7 @@ def update_under_load(scene: Scene) -> None:
     """Replace the program while the guest reads, and show that nothing was lost."""
     heading(f"version 2 is swapped in while {CPUS} CPUs of the guest read as fast as they can")
     driver = scene.driver
-    driver.write("hammer/threads", CPUS)
-    job = driver.start("hammer/run", FOREVER)
+    job = driver.start_hammer(CPUS)
     kvmbpf(scene.parts, "update", scene.parts.v2.name)
     job.stop()
     seen = driver.numbers("hammer/*")

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from kvmbpf.manager import update
 from tests.lab.demo_guest import DemoVm
 
-FOREVER = 1 << 40
-
 # What an access may change. All else of the state must come through every update.
 _CHANGES = {"reads", "counter", "generation", "answering", "take_over"}
 # The four vCPUs would leave the manager a fifth of two CPUs, and most of the time
@@ -48,9 +46,8 @@ def hammer_and_update(vm: DemoVm, updates: int, threads: int = 4) -> Hammered:
     :param updates: how many, back to back; an even number leaves version 1 attached.
     :param threads: in the guest, each on a CPU of its own.
     """
-    vm.driver.write("hammer/threads", threads)
     before = vm.state()
-    job = vm.driver.start("hammer/run", FOREVER)
+    job = vm.driver.start_hammer(threads)
     with ahead_of_the_guest():
         begin = time.monotonic()
         for number in range(updates):

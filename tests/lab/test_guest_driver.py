@@ -127,9 +127,7 @@ def test_what_is_out_of_range_is_refused(shared: DemoVm, name: str, value: int, 
 
 
 def test_a_second_hammer_is_refused_and_a_signal_ends_the_first(shared: DemoVm) -> None:
-    job = shared.driver.start("hammer/run", 1 << 40)
-    while shared.driver.number("reads") == shared.driver.number("reads"):
-        pass
+    job = shared.driver.start_hammer()
     assert "resource busy" in refused(shared, "hammer/run", 1)
     assert job.stop() == 143
     seen = shared.driver.numbers("hammer/*")

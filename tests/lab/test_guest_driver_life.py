@@ -58,9 +58,8 @@ def test_the_driver_goes_and_comes_back_while_it_is_hammered(tmp_path: Path) -> 
         for verb in ("unbind", "unbind", "rmmod"):
             driver, console = vm.driver, vm.guest.console
             device = driver.device
-            driver.write("hammer/threads", 2)
             driver.write("tick_us", 1000)
-            users = [driver.start("hammer/run", 1 << 40), driver.start("doorbell", 1_000_000)]
+            users = [driver.start_hammer(2), driver.start("doorbell", 1_000_000)]
             if verb == "unbind":  # an open file holds the module
                 users.append(console.start(f"{READER} {driver.node} 100000000"))
             driver.write("ring/fill", 1 << 24)

@@ -111,7 +111,7 @@ def test_a_driver_binds_and_both_sides_count_alike(
         agree(driver, store)
 
         # An update under load: nothing lost, state kept.
-        job = driver.start("hammer/run", 1 << 40)
+        job = driver.start_hammer()
         for path in (parts.v2, parts.v1, parts.v2):
             update(store, path)
         job.stop()
@@ -160,7 +160,7 @@ def test_qemu_killed_under_load_leaves_nothing(
     parts: Parts, placed: Placed, tmp_path: Path, store: Store
 ) -> None:
     with attached_guest(parts, placed, tmp_path, store) as (guest, driver):
-        driver.start("hammer/run", 1 << 40)
+        driver.start_hammer()
         with BpfLink.open_pinned(store.pins(VM, "demo").link) as link:
             guest.qemu.kill()
             assert link.wait_detached(10)
