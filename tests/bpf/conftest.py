@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the tests of the libbpf layer share: objects, a bpffs, a count of descriptors."""
+"""What the tests of the libbpf layer share: objects, a bpffs, no descriptor left."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.held import nothing_left
 
 from .build import compile_bpf
 
@@ -37,20 +38,8 @@ def bpffs(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def open_fds() -> set[str]:
-    """Return what this process has open, as ``fd -> target`` lines."""
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found.add(f"{entry.name} -> {os.readlink(entry)}")  # noqa: PTH115 (may be no path)
-        except FileNotFoundError:
-            continue  # the descriptor of this very listing
-    return found
-
-
 @pytest.fixture
 def no_fd_leak() -> Iterator[None]:
     """Fail a test that leaves a descriptor open."""
-    before = open_fds()
-    yield
-    assert open_fds() == before
+    with nothing_left():
+        yield

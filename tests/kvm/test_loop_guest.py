@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from kvmbpf.errors import KernelCallError, StateError, UnsupportedError, VmmErro
 from kvmbpf.fd import OwnedFd
 from kvmbpf.kvm import Kvm
 from kvmbpf.uapi import kvm as uapi
+from tests.held import nothing_left
 
 GPA = 0xFEF00000
 
@@ -93,13 +93,12 @@ def test_a_kernel_without_the_device_is_said_so() -> None:
 
 
 def test_descriptors_are_closed_once_and_none_is_left() -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    guest = LoopGuest(GPA)
-    guest.close()
-    guest.close()
-    with pytest.raises(StateError):
-        guest.vm.create_bpf_device()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with nothing_left():
+        guest = LoopGuest(GPA)
+        guest.close()
+        guest.close()
+        with pytest.raises(StateError):
+            guest.vm.create_bpf_device()
 
 
 def test_kvm_that_is_not_there_is_an_error() -> None:

@@ -18,6 +18,7 @@ from qemu_glue.follow import Happening, LivingProcess, follow
 from qemu_glue.launch import QemuProcess
 from qemu_glue.qmp import QmpSession
 from qemu_glue.runtime import RuntimeDir
+from tests.held import nothing_left
 
 pytestmark = pytest.mark.unit
 
@@ -176,13 +177,9 @@ def test_a_process_that_is_not_there_is_an_error() -> None:
 def test_following_leaves_nothing_behind(
     qemu: QemuProcess, other: QmpSession, process: LivingProcess
 ) -> None:
-    def held() -> tuple[int, int]:
-        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
-
-    before = held()
-    for _ in range(3):
-        with contextlib.closing(follow(process, qemu.qmp_path, qemu.connect())) as happenings:
-            other.execute("system_reset")
-            assert next(happenings) is Happening.RESET
-        qemu.connect().close()  # the socket is free
-    assert held() == before
+    with nothing_left():
+        for _ in range(3):
+            with contextlib.closing(follow(process, qemu.qmp_path, qemu.connect())) as happenings:
+                other.execute("system_reset")
+                assert next(happenings) is Happening.RESET
+            qemu.connect().close()  # the socket is free

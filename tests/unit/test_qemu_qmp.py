@@ -15,6 +15,7 @@ from kvmbpf.errors import StateError, VmmError
 from qemu_glue.launch import QemuProcess
 from qemu_glue.qmp import QmpSession
 from qemu_glue.runtime import RuntimeDir
+from tests.held import nothing_left
 
 pytestmark = pytest.mark.unit
 
@@ -33,11 +34,6 @@ def qemu() -> Iterator[QemuProcess]:
 def qmp(qemu: QemuProcess) -> Iterator[QmpSession]:
     with qemu.connect() as session:
         yield session
-
-
-def held() -> tuple[int, int]:
-    """Return how many descriptors and threads this process has."""
-    return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
 
 def test_the_peer_is_qemu(qemu: QemuProcess, qmp: QmpSession) -> None:
@@ -156,15 +152,14 @@ def test_what_is_not_qmp_is_told(greeting: bytes) -> None:
 
 
 def test_sessions_leave_no_descriptor_and_no_thread(qemu: QemuProcess, tmp_path: Path) -> None:
-    before = held()
-    for _ in range(3):
-        with qemu.connect() as session:
-            session.execute("query-status")
+    with nothing_left():
+        for _ in range(3):
+            with qemu.connect() as session:
+                session.execute("query-status")
+                with pytest.raises(VmmError):
+                    QmpSession.connect(qemu.qmp_path, timeout=0.1)
             with pytest.raises(VmmError):
-                QmpSession.connect(qemu.qmp_path, timeout=0.1)
+                QmpSession.connect(tmp_path / "none.sock")
+        qemu.kill()
         with pytest.raises(VmmError):
-            QmpSession.connect(tmp_path / "none.sock")
-    qemu.kill()
-    with pytest.raises(VmmError):
-        QmpSession.connect(qemu.qmp_path)
-    assert held() == before
+            QmpSession.connect(qemu.qmp_path)
