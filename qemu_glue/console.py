@@ -2,7 +2,7 @@
 """Commands for the demo guest, over its control port.
 
 The port is the guest's second serial port, a UNIX socket on this side. The
-protocol is in guest_driver/init: "SEQ COMMAND" goes in; "SEQ BEGIN", output
+protocol is in guest_driver/control: "SEQ COMMAND" goes in; "SEQ BEGIN", output
 and "SEQ EXIT=CODE" come out. SEQ is new for each command and each console, so
 that what an earlier one left behind is never taken for an answer.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The demo guest's control port, over a real serial port; the protocol is in guest_driver/init."""
+"""The demo guest's control port, over a real serial port: guest_driver/control, run by init."""
 
 from __future__ import annotations
 
