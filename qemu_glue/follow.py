@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import KernelCallError, VmmError
-from kvmbpf.fd import OwnedFd
+from kvmbpf.kernel.fd import OwnedFd
 from qemu_glue.qmp import QmpSession
 
 # How long one wait for an event takes at most, and the time between two attempts to connect.

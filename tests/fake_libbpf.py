@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import kvmbpf
-from kvmbpf.libbpf.protos import PROTOTYPES
+from kvmbpf.kernel.libbpf.protos import PROTOTYPES
 
 _VERSIONS = ("libbpf_major_version", "libbpf_minor_version")
 _JUMPS = {

@@ -12,8 +12,8 @@ import ctypes
 import mmap
 import struct
 
-from kvmbpf.libbpf.object import BpfObject
-from kvmbpf.uapi.kvmbpf import kvmbpf_log_record
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.uapi.kvmbpf import kvmbpf_log_record
 
 RING = "kvmbpf_log_ring"
 _HEADER_BYTES = 8

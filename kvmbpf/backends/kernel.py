@@ -12,13 +12,13 @@ import errno
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError, KernelCallError, UnsupportedError
-from kvmbpf.kvm import KvmDevice, Vm
-from kvmbpf.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
+from kvmbpf.kernel.kvm import KvmDevice, Vm
+from kvmbpf.kernel.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
+from kvmbpf.kernel.uapi import kvm as uapi
+from kvmbpf.kernel.uapi.kvmbpf import KERNEL_RESET
 from kvmbpf.objfile.needs import CodeMap
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus, DeviceSpec, Trigger
-from kvmbpf.uapi import kvm as uapi
-from kvmbpf.uapi.kvmbpf import KERNEL_RESET
 
 NAME = "kernel"
 # Why it is this one, for whoever asks.

@@ -14,8 +14,8 @@ import mmap
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import VmmError
-from kvmbpf.kvm import Kvm, Vm
-from kvmbpf.uapi import kvm as uapi
+from kvmbpf.kernel.kvm import Kvm, Vm
+from kvmbpf.kernel.uapi import kvm as uapi
 
 # The exit's reason when the loop is done, or an access to a port came out.
 LOOP_DONE = uapi.KVM_EXIT_IO

@@ -26,8 +26,8 @@ from kvmbpf.bench.loop_guest import END_PORT
 from kvmbpf.closing import Closing
 from kvmbpf.compile import compile_library
 from kvmbpf.errors import KvmBpfError, StateError, VmmError
-from kvmbpf.kvm import Kvm
-from kvmbpf.kvm.vcpu import Vcpu
+from kvmbpf.kernel.kvm import Kvm
+from kvmbpf.kernel.kvm.vcpu import Vcpu
 
 SOURCE = Path(__file__).resolve().parent / "paced_vcpu.c"
 

@@ -14,8 +14,8 @@ from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import Access, LoopGuest
 from kvmbpf.bench.minimal_vmm import MinimalVmm
 from kvmbpf.compile import compile_shipped
-from kvmbpf.fd import OwnedFd
-from kvmbpf.libbpf import BpfObject
+from kvmbpf.kernel.fd import OwnedFd
+from kvmbpf.kernel.libbpf import BpfObject
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus

@@ -12,7 +12,7 @@ import click
 from kvmbpf.cli.limits import say_limits
 from kvmbpf.cli.options import AS_JSON, DEVICE, NAME
 from kvmbpf.cli.table import moment
-from kvmbpf.libbpf import plain
+from kvmbpf.kernel.libbpf import plain
 from kvmbpf.manager import Store
 from kvmbpf.manager.info import Condition, DeviceInfo, Fault, device_info, monotonic_to_wall_s
 

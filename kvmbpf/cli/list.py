@@ -12,9 +12,9 @@ import click
 
 from kvmbpf.cli.options import AS_JSON
 from kvmbpf.cli.table import columns, where
-from kvmbpf.libbpf import plain
+from kvmbpf.kernel.libbpf import plain
+from kvmbpf.kernel.rights import lacking
 from kvmbpf.manager import DeviceStatus, Store, device_state, list_devices, without_record
-from kvmbpf.rights import lacking
 
 SCHEMA = 1
 _HEAD = ("VM", "PID", "DEVICE", "REGIONS", "IRQS", "OBJECT")

@@ -9,10 +9,10 @@ import click
 
 from kvmbpf.cli.options import MAX_FAULTS, MAX_RUN, NAME, Number
 from kvmbpf.cli.places import describe, tell
+from kvmbpf.kernel.rights import require
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.run import Wanted, run
 from kvmbpf.manager.store import Store, check_name
-from kvmbpf.rights import require
 
 
 class DeviceOption(click.ParamType[Wanted]):

@@ -19,7 +19,7 @@ from kvmbpf.demo.managing import StoryGuest, await_end
 from kvmbpf.demo.parts import PARTS_VARIABLE, Parts, given_parts
 from kvmbpf.demo.telling import heading, kvmbpf, require, require_equal, show
 from kvmbpf.errors import KvmBpfError
-from kvmbpf.kvm.stats import vm_counter
+from kvmbpf.kernel.kvm.stats import vm_counter
 from kvmbpf.manager import Store, device_state, list_devices
 from qemu_glue.console import GuestConsole
 

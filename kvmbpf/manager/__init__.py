@@ -6,7 +6,7 @@ bpffs, so every function here works in a process of its own and may be followed
 by another one in another process.
 """
 
-from kvmbpf.libbpf.memory import keep_freed_memory
+from kvmbpf.kernel.libbpf.memory import keep_freed_memory
 from kvmbpf.manager.devices import (
     Detached,
     DeviceStatus,

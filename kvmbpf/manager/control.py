@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvmbpf.errors import KernelCallError, StateError
-from kvmbpf.kvm import KvmDevice
+from kvmbpf.kernel.kvm import KvmDevice
+from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.manager.devices import find_device, status
 from kvmbpf.manager.limits import read_limits, set_limits
 from kvmbpf.manager.opening import open_device
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.store import Store
-from kvmbpf.uapi import kvm as uapi
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,18 @@ from dataclasses import dataclass
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import KernelCallError, StateError
-from kvmbpf.libbpf.loaded import LoadedProgram, enable_run_statistics, open_map_id, program_ids
+from kvmbpf.kernel.libbpf.loaded import (
+    LoadedProgram,
+    enable_run_statistics,
+    open_map_id,
+    program_ids,
+)
+from kvmbpf.kernel.rights import require
+from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.manager.devices import DeviceStatus, find_device, list_devices
 from kvmbpf.manager.opening import try_open
 from kvmbpf.manager.record import DeviceRecord
 from kvmbpf.manager.store import Store
-from kvmbpf.rights import require
-from kvmbpf.uapi import kvm as uapi
 
 _READ, _WRITE = "read", "write"
 

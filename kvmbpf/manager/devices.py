@@ -21,15 +21,15 @@ from pathlib import Path
 
 from kvmbpf.backends import kernel
 from kvmbpf.errors import BadFileError, LayoutError, StateError
-from kvmbpf.kvm import borrow_vm
-from kvmbpf.libbpf import BpfLink, BpfMap, BpfObject, Carried, carry_over, state_name
-from kvmbpf.libbpf.map import ObjectMap
+from kvmbpf.kernel.kvm import borrow_vm
+from kvmbpf.kernel.libbpf import BpfLink, BpfMap, BpfObject, Carried, carry_over, state_name
+from kvmbpf.kernel.libbpf.map import ObjectMap
+from kvmbpf.kernel.rights import require
 from kvmbpf.manager.limits import set_limits
 from kvmbpf.manager.record import DeviceRecord, IrqRecord, Limits, ObjectVersion, RegionRecord
 from kvmbpf.manager.store import DevicePins, Store, state_of
 from kvmbpf.objfile import read_object
 from kvmbpf.placement import Placed
-from kvmbpf.rights import require
 from kvmbpf.spec import DeviceSpec
 
 

@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.errors import KernelCallError
-from kvmbpf.kvm import KvmDevice
-from kvmbpf.libbpf.loaded import LoadedProgram, ProgramInfo, open_map_id, program_ids
-from kvmbpf.libbpf.map import BpfMap
+from kvmbpf.kernel.kvm import KvmDevice
+from kvmbpf.kernel.libbpf.loaded import LoadedProgram, ProgramInfo, open_map_id, program_ids
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.rights import require, user_name
+from kvmbpf.kernel.uapi import bpf as bpf_uapi
+from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.manager.devices import DeviceStatus, find_device
 from kvmbpf.manager.limits import read_limits
 from kvmbpf.manager.opening import try_open
 from kvmbpf.manager.record import DeviceRecord, Limits, ObjectVersion
 from kvmbpf.manager.state import PRIVATE, StateValue, typed_state
 from kvmbpf.manager.store import Store
-from kvmbpf.rights import require, user_name
-from kvmbpf.uapi import bpf as bpf_uapi
-from kvmbpf.uapi import kvm as uapi
 
 _REASONS = {uapi.KVM_BPF_FAULT_ERROR: "error", uapi.KVM_BPF_FAULT_SLOW: "slow"}
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from kvmbpf.kvm import KvmDevice
+from kvmbpf.kernel.kvm import KvmDevice
+from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.manager.record import Limits
-from kvmbpf.uapi import kvm as uapi
 
 
 def read_limits(device: KvmDevice) -> Limits:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kvmbpf.errors import StateError
-from kvmbpf.rights import refused
+from kvmbpf.kernel.rights import refused
 
 _RETRY_S = 0.02
 

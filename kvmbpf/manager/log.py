@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import BadFileError, StateError
-from kvmbpf.libbpf import BpfMap, RingBuffer
+from kvmbpf.kernel.libbpf import BpfMap, RingBuffer
+from kvmbpf.kernel.rights import require
 from kvmbpf.manager import lock
 from kvmbpf.manager.devices import find_device, status
 from kvmbpf.manager.store import Store
-from kvmbpf.rights import require
 
 RING = "kvmbpf_log_ring"
 SECTION = ".data.kvmbpf_log"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 
 from kvmbpf.errors import KernelCallError, StateError, UnsupportedError
-from kvmbpf.kvm import KvmDevice, open_bpf_device
+from kvmbpf.kernel.kvm import KvmDevice, open_bpf_device
 from kvmbpf.manager.record import DeviceRecord
 
 

@@ -12,8 +12,8 @@ import contextlib
 from dataclasses import dataclass
 
 from kvmbpf.errors import StateError
-from kvmbpf.libbpf import BpfMap, Value
-from kvmbpf.libbpf.spelling import spell
+from kvmbpf.kernel.libbpf import BpfMap, Value
+from kvmbpf.kernel.libbpf.spelling import spell
 from kvmbpf.manager.store import Store
 
 PRIVATE = "kvmbpf_"
@@ -25,7 +25,7 @@ class StateValue:
     """One variable.
 
     :param type: as C spells it, as ``__u32`` or ``struct slot[4]``.
-    :param value: as `kvmbpf.libbpf.values` has it.
+    :param value: as `kvmbpf.kernel.libbpf.values` has it.
     """
 
     name: str

@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError, KernelCallError, StateError
-from kvmbpf.libbpf import BpfLink, BpfMap
-from kvmbpf.libbpf.btf import KernelTypes
+from kvmbpf.kernel.libbpf import BpfLink, BpfMap
+from kvmbpf.kernel.libbpf.btf import KernelTypes
+from kvmbpf.kernel.rights import refused, user_name
 from kvmbpf.manager import lock
 from kvmbpf.manager.record import DeviceRecord, read_record
-from kvmbpf.rights import refused, user_name
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 # For who only looks, and tidies up: it has the lock for a moment.

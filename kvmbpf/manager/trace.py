@@ -17,9 +17,9 @@ from pathlib import Path
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import BadFileError, StateError
+from kvmbpf.kernel.tracefs import EventLayout, TraceInstance, find_tracefs, remove_abandoned
 from kvmbpf.manager.devices import find_device, status
 from kvmbpf.manager.store import Store
-from kvmbpf.tracefs import EventLayout, TraceInstance, find_tracefs, remove_abandoned
 
 EVENT = "kvm/kvm_bpf_access"
 FIELDS = ("device", "region", "offset", "len", "write", "value", "result", "ns", "common_pid")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kvmbpf.errors import KernelCallError, KvmBpfError
-from kvmbpf.kvm import open_bpf_device
+from kvmbpf.kernel.kvm import open_bpf_device
 from kvmbpf.manager.devices import detach
 from kvmbpf.manager.store import Store
 from qemu_glue.follow import Happening, LivingProcess, follow

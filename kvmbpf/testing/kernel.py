@@ -13,15 +13,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from kvmbpf.errors import StateError
-from kvmbpf.libbpf.map import BpfMap
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.uapi.kvmbpf import CALL_READ, CALL_RESET, CALL_WRITE, kvmbpf_call
 from kvmbpf.testing.build import build
 from kvmbpf.testing.describe import describe
 from kvmbpf.testing.device import TestedDevice
 from kvmbpf.testing.globals import Globals
 from kvmbpf.testing.replies import Access, Irq, Reply, make_reply
 from kvmbpf.testing.types import Variable
-from kvmbpf.uapi.kvmbpf import CALL_READ, CALL_RESET, CALL_WRITE, kvmbpf_call
 
 
 class KernelDevice(TestedDevice):

@@ -12,9 +12,9 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvmbpf.libbpf.btf import Btf, vmlinux_btf
-from kvmbpf.libbpf.lib import libbpf
-from kvmbpf.uapi import bpf as uapi
+from kvmbpf.kernel.libbpf.btf import Btf, vmlinux_btf
+from kvmbpf.kernel.libbpf.lib import libbpf
+from kvmbpf.kernel.uapi import bpf as uapi
 
 _HEADER = struct.Struct("=HBBIIIII")
 _VMLINUX = Path("/sys/kernel/btf/vmlinux")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import BadFileError, StateError
-from kvmbpf.libbpf.btf import kernel_struct_home, module_btf, module_names, vmlinux_btf
-from kvmbpf.libbpf.layout import type_differences
-from kvmbpf.libbpf.struct_ops import struct_value
-from kvmbpf.libbpf.values import codec
-from kvmbpf.uapi import bpf as uapi
+from kvmbpf.kernel.libbpf.btf import kernel_struct_home, module_btf, module_names, vmlinux_btf
+from kvmbpf.kernel.libbpf.layout import type_differences
+from kvmbpf.kernel.libbpf.struct_ops import struct_value
+from kvmbpf.kernel.libbpf.values import codec
+from kvmbpf.kernel.uapi import bpf as uapi
 
 from .raw_btf import RawBtf
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.libbpf import btf_words
-from kvmbpf.libbpf.btf import vmlinux_btf
-from kvmbpf.libbpf.btf_words import type_words
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf import btf_words
+from kvmbpf.kernel.libbpf.btf import vmlinux_btf
+from kvmbpf.kernel.libbpf.btf_words import type_words
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 from .conftest import Compile
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import LayoutError, StateError
-from kvmbpf.libbpf.carry import Carried, carry_over, compare_state, is_header_log
-from kvmbpf.libbpf.map import BpfMap
-from kvmbpf.libbpf.object import BpfObject
-from kvmbpf.libbpf.ringbuf import RingBuffer
+from kvmbpf.kernel.libbpf.carry import Carried, carry_over, compare_state, is_header_log
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.ringbuf import RingBuffer
 
 from .conftest import Compile
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from kvmbpf.errors import KernelCallError, StateError
-from kvmbpf.libbpf.map import BpfMap
-from kvmbpf.libbpf.object import BpfObject
-from kvmbpf.libbpf.values import Enumerator, Given, plain
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.values import Enumerator, Given, plain
 
 from .conftest import Compile
 

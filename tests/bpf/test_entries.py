@@ -17,9 +17,9 @@ import pytest
 
 from kvmbpf.compile import compile_device
 from kvmbpf.errors import BadFileError, KernelCallError, StateError, UnsupportedError
-from kvmbpf.libbpf.carry import carry_over
-from kvmbpf.libbpf.object import BpfObject
-from kvmbpf.uapi.kvmbpf import CALL_READ, CALL_RESET, CALL_WRITE, KVMBPF_DECLINE, kvmbpf_call
+from kvmbpf.kernel.libbpf.carry import carry_over
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.uapi.kvmbpf import CALL_READ, CALL_RESET, CALL_WRITE, KVMBPF_DECLINE, kvmbpf_call
 from tests.header_examples import DESIGN_EXAMPLE, Example, examples
 from tests.ring import RING, log_records
 

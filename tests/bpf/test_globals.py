@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import StateError
-from kvmbpf.libbpf.map import BpfMap
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 from .conftest import Compile
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import LayoutDifference
-from kvmbpf.libbpf.carry import compare_state
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.carry import compare_state
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 from .build import compile_bpf
 from .conftest import Compile

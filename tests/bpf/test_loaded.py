@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.libbpf.loaded: what is attached is found by id, and its runs are counted."""
+"""kvmbpf.kernel.libbpf.loaded: what is attached is found by id, and its runs are counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kvmbpf.errors import KernelCallError, StateError
-from kvmbpf.libbpf.loaded import (
+from kvmbpf.kernel.libbpf.loaded import (
     LoadedProgram,
     enable_run_statistics,
     open_map_id,

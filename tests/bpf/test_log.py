@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import UnsupportedError
-from kvmbpf.libbpf import log
-from kvmbpf.libbpf.lib import libbpf
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf import log
+from kvmbpf.kernel.libbpf.lib import libbpf
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 from .conftest import Compile
 
@@ -79,7 +79,7 @@ def test_a_quiet_block_takes_no_messages_from_another_thread(broken: bytes) -> N
 def test_what_was_said_at_the_opening_is_there_when_the_load_failed(
     build: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kvmbpf.libbpf.object._said_at_open", lambda _: ["said at open"])
+    monkeypatch.setattr("kvmbpf.kernel.libbpf.object._said_at_open", lambda _: ["said at open"])
     with BpfObject.open(build("absent_ops")) as obj:
         assert not list(obj.messages)
         with pytest.raises(UnsupportedError):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import BadFileError, KernelCallError, StateError
-from kvmbpf.fd import OwnedFd
-from kvmbpf.libbpf.link import BpfLink
-from kvmbpf.libbpf.map import BpfMap
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.fd import OwnedFd
+from kvmbpf.kernel.libbpf.link import BpfLink
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 from .conftest import Compile
 

@@ -13,7 +13,7 @@ import pytest
 
 import kvmbpf
 from kvmbpf.errors import BadFileError, KernelCallError, StateError, UnsupportedError, VerifierError
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 from .conftest import Compile
 
@@ -155,7 +155,7 @@ def test_unknown_names_say_what_there_is(build: Compile) -> None:
 LOAD = """
 import sys
 from kvmbpf.errors import KernelCallError
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 with BpfObject.open(sys.argv[1]) as obj:
     try:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.bpf
 
 RUN = """
 import sys
-from kvmbpf.libbpf import BpfObject
+from kvmbpf.kernel.libbpf import BpfObject
 
 with BpfObject.open(sys.argv[1]) as obj:
     obj.load()
@@ -25,7 +25,7 @@ with BpfObject.open(sys.argv[1]) as obj:
 LOAD = """
 import sys
 from kvmbpf.errors import UnsupportedError
-from kvmbpf.libbpf import BpfObject, StructOps
+from kvmbpf.kernel.libbpf import BpfObject, StructOps
 
 try:
     with BpfObject.open(sys.argv[1]) as obj:

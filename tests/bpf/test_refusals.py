@@ -16,7 +16,7 @@ import pytest
 
 import kvmbpf
 from kvmbpf.errors import BadFileError, UnsupportedError, VerifierError
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 from .build import PROGS
 from .conftest import Compile
@@ -146,7 +146,7 @@ def test_a_kernel_function_declared_wrongly_is_named(build: Compile) -> None:
 LOAD = """
 import sys
 from kvmbpf.errors import KvmBpfError
-from kvmbpf.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.object import BpfObject
 
 with BpfObject.open(sys.argv[1]) as obj:
     try:
@@ -194,7 +194,7 @@ def test_the_command_shows_the_whole_log_only_when_asked(build: Compile, tmp_pat
     code = (
         "import click, sys\n"
         "from kvmbpf import cli\n"
-        "from kvmbpf.libbpf.object import BpfObject\n"
+        "from kvmbpf.kernel.libbpf.object import BpfObject\n"
         "@click.command\n"
         "def load():\n"
         f"    with BpfObject.open({str(path)!r}) as obj:\n"

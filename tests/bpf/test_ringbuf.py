@@ -20,9 +20,9 @@ import pytest
 
 import kvmbpf
 from kvmbpf.errors import StateError
-from kvmbpf.libbpf.map import BpfMap
-from kvmbpf.libbpf.object import BpfObject
-from kvmbpf.libbpf.ringbuf import RingBuffer
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.ringbuf import RingBuffer
 from tests import fake_libbpf
 
 from .conftest import Compile
@@ -190,7 +190,7 @@ def test_a_second_reader_is_refused(build: Compile) -> None:
 READ = """
 import sys
 from kvmbpf.errors import StateError
-from kvmbpf.libbpf import BpfMap, RingBuffer
+from kvmbpf.kernel.libbpf import BpfMap, RingBuffer
 
 with BpfMap.open_pinned(sys.argv[1]) as found:
     try:
@@ -255,7 +255,7 @@ def test_what_is_no_ring_buffer_is_refused(build: Compile) -> None:
 FIRST_USE = """
 import sys
 from kvmbpf.errors import UnsupportedError
-from kvmbpf.libbpf import BpfObject, RingBuffer
+from kvmbpf.kernel.libbpf import BpfObject, RingBuffer
 
 with BpfObject.open(sys.argv[1]) as obj:
     obj.load()

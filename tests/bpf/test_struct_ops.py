@@ -20,11 +20,11 @@ import pytest
 
 import kvmbpf
 from kvmbpf.errors import BadFileError, KernelCallError, StateError
-from kvmbpf.libbpf.link import BpfLink
-from kvmbpf.libbpf.map import BpfMap
-from kvmbpf.libbpf.object import BpfObject
-from kvmbpf.libbpf.struct_ops import StructOps
-from kvmbpf.uapi import bpf as uapi
+from kvmbpf.kernel.libbpf.link import BpfLink
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.struct_ops import StructOps
+from kvmbpf.kernel.uapi import bpf as uapi
 
 from .conftest import Compile
 
@@ -155,9 +155,9 @@ def test_a_waiting_thread_is_woken_by_detach(build: Compile) -> None:
 
 UPDATE_FROM_PIN = """
 import sys
-from kvmbpf.libbpf.link import BpfLink
-from kvmbpf.libbpf.object import BpfObject
-from kvmbpf.libbpf.struct_ops import StructOps
+from kvmbpf.kernel.libbpf.link import BpfLink
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.struct_ops import StructOps
 
 pin, path, bss = sys.argv[1:]
 with BpfObject.open(path) as new, BpfLink.open_pinned(pin) as link:

@@ -11,9 +11,9 @@ import pytest
 
 from kvmbpf.bench.loop_guest import END_PORT, FREE_PORT, LOOP_DONE, Access, LoopGuest
 from kvmbpf.errors import KernelCallError, StateError, UnsupportedError, VmmError
-from kvmbpf.fd import OwnedFd
-from kvmbpf.kvm import Kvm
-from kvmbpf.uapi import kvm as uapi
+from kvmbpf.kernel.fd import OwnedFd
+from kvmbpf.kernel.kvm import Kvm
+from kvmbpf.kernel.uapi import kvm as uapi
 from tests.held import nothing_left
 
 GPA = 0xFEF00000

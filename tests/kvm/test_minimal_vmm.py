@@ -12,7 +12,7 @@ import pytest
 from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
 from kvmbpf.bench.minimal_vmm import MinimalVmm
 from kvmbpf.errors import KernelCallError, StateError, VmmError
-from kvmbpf.fd import OwnedFd
+from kvmbpf.kernel.fd import OwnedFd
 
 GPA = 0xFEF00000
 

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TextIO
 
-from kvmbpf.fd import OwnedFd
+from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.lab.tools import tied
 
 _LAST = ("nice", "-n", "19")

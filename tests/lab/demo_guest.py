@@ -12,7 +12,7 @@ from pathlib import Path
 from kvmbpf.demo.driver import Driver, both_counts
 from kvmbpf.demo.parts import PARTS_VARIABLE, DebianParts, Parts, given_parts
 from kvmbpf.firmware import to_ssdt
-from kvmbpf.kvm.stats import vm_counter
+from kvmbpf.kernel.kvm.stats import vm_counter
 from kvmbpf.lab import kernel_complaints, require_kernel
 from kvmbpf.manager import Store, attach, device_state, list_devices
 from kvmbpf.objfile import read_device

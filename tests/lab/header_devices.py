@@ -14,13 +14,13 @@ from pathlib import Path
 
 from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import FREE_PORT
-from kvmbpf.kvm import KvmDevice
-from kvmbpf.libbpf import BpfLink, BpfObject
-from kvmbpf.libbpf.globals import Globals
+from kvmbpf.kernel.kvm import KvmDevice
+from kvmbpf.kernel.libbpf import BpfLink, BpfObject
+from kvmbpf.kernel.libbpf.globals import Globals
+from kvmbpf.kernel.uapi.kvmbpf import CALL_READ, CALL_WRITE, KVMBPF_DECLINE, kvmbpf_call
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
 from kvmbpf.spec import Bus, DeviceSpec
-from kvmbpf.uapi.kvmbpf import CALL_READ, CALL_WRITE, KVMBPF_DECLINE, kvmbpf_call
 from tests.lab.pace import PACE
 from tests.lab.step_guest import Outcome, Step, StepGuest
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from kvmbpf.cli import main
+from kvmbpf.kernel.rights import NUMBERS
 from kvmbpf.manager import DeviceRecord, Limits, Store, attach
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
-from kvmbpf.rights import NUMBERS
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.leaks import assert_nothing_leaked
 from tests.lab.objects import device_object

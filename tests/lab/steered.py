@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
-from kvmbpf.kvm import KvmDevice
-from kvmbpf.libbpf import BpfLink, BpfObject, StructOps
+from kvmbpf.kernel.kvm import KvmDevice
+from kvmbpf.kernel.libbpf import BpfLink, BpfObject, StructOps
+from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Placed
-from kvmbpf.uapi import kvm as uapi
 from tests.lab.objects import device_object
 
 GPA = 0xFEF00000

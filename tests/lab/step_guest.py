@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from kvmbpf.bench.loop_guest import END_PORT, FREE_PORT
 from kvmbpf.closing import Closing
-from kvmbpf.ioctl import ioctl_struct
-from kvmbpf.kvm import Kvm, Vm
-from kvmbpf.uapi import kvm as uapi
+from kvmbpf.kernel.ioctl import ioctl_struct
+from kvmbpf.kernel.kvm import Kvm, Vm
+from kvmbpf.kernel.uapi import kvm as uapi
 
 _VALUE = 0x800  # where the guest keeps the value, in its memory
 _END = 0x40  # where a step ends: out 0x80, al; jmp 0

@@ -10,9 +10,9 @@ import pytest
 
 from kvmbpf.bench.loop_guest import Access
 from kvmbpf.errors import KernelCallError
-from kvmbpf.ioctl import ioctl_struct
-from kvmbpf.kvm import KvmDevice
-from kvmbpf.uapi import kvm as uapi
+from kvmbpf.kernel.ioctl import ioctl_struct
+from kvmbpf.kernel.kvm import KvmDevice
+from kvmbpf.kernel.uapi import kvm as uapi
 from tests.lab.steered import DECLINE, prepared, reaches_vmm, steered
 
 ALL_ONES = 0xFFFFFFFF

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kvmbpf.errors import KernelCallError, StateError
-from kvmbpf.ioctl import ioctl_struct
-from kvmbpf.kvm import Kvm, KvmDevice, Vm
-from kvmbpf.uapi import kvm as uapi
+from kvmbpf.kernel.ioctl import ioctl_struct
+from kvmbpf.kernel.kvm import Kvm, KvmDevice, Vm
+from kvmbpf.kernel.uapi import kvm as uapi
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kvmbpf.errors import KernelCallError, StateError
-from kvmbpf.ioctl import ioctl_struct, ioctl_value
-from kvmbpf.kvm import Vm, borrow_vm
-from kvmbpf.uapi import kvm as uapi
+from kvmbpf.kernel.ioctl import ioctl_struct, ioctl_value
+from kvmbpf.kernel.kvm import Vm, borrow_vm
+from kvmbpf.kernel.uapi import kvm as uapi
 from tests.lab.bare_vmm import BareVmm
 
 

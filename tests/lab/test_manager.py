@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import KernelCallError, LayoutError, StateError
-from kvmbpf.libbpf import BpfLink
+from kvmbpf.kernel.libbpf import BpfLink
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.managed import VM, attach_object

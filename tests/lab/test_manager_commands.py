@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from kvmbpf.libbpf import BpfMap
+from kvmbpf.kernel.libbpf import BpfMap
+from kvmbpf.kernel.tracefs import find_tracefs
 from kvmbpf.manager import Limits, Store, attach, detach, device_state, list_devices, update
 from kvmbpf.manager.counters import Counter
 from kvmbpf.manager.info import device_info
 from kvmbpf.manager.log import RING, SECTION, Listener
 from kvmbpf.manager.trace import Tracer
-from kvmbpf.tracefs import find_tracefs
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.managed import VM, Command, attach_object, kvmbpf
 from tests.lab.objects import device_object

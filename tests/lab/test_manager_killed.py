@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kvmbpf.libbpf.btf import vmlinux_btf
+from kvmbpf.kernel.libbpf.btf import vmlinux_btf
 from kvmbpf.manager import Store, detach, device_state, list_devices, update
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.leaks import bpf_objects

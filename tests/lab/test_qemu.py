@@ -21,9 +21,9 @@ from kvmbpf.demo.parts import PARTS_VARIABLE, Parts, given_parts
 from kvmbpf.demo.story import VM
 from kvmbpf.errors import VmmError
 from kvmbpf.firmware import to_dtb, to_ssdt
-from kvmbpf.kvm.stats import vm_counter
+from kvmbpf.kernel.kvm.stats import vm_counter
+from kvmbpf.kernel.libbpf import BpfLink
 from kvmbpf.lab import require_kernel
-from kvmbpf.libbpf import BpfLink
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
 from kvmbpf.objfile import read_device
 from kvmbpf.placement import Q35, Placed, place

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf/uapi/kvm.py says what the patched kernel's headers say."""
+"""kvmbpf/kernel/uapi/kvm.py says what the patched kernel's headers say."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.lab import require_kernel
-from kvmbpf.uapi import kvm as uapi
 
 pytestmark = pytest.mark.on_host
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from kvmbpf.errors import VerifierError
-from kvmbpf.libbpf import BpfObject
+from kvmbpf.kernel.libbpf import BpfObject
 from tests.lab.objects import SOURCES, device_object
 
 ONLY_THE_VALUE = "a device's program may write kvm_bpf_access.value only"

@@ -9,9 +9,9 @@ import os
 import pytest
 
 from kvmbpf.errors import KernelCallError, StateError
-from kvmbpf.fd import OwnedFd
-from kvmbpf.ioctl import ioctl_struct, ioctl_value
-from kvmbpf.uapi import kvm as uapi
+from kvmbpf.kernel.fd import OwnedFd
+from kvmbpf.kernel.ioctl import ioctl_struct, ioctl_value
+from kvmbpf.kernel.uapi import kvm as uapi
 
 
 def open_null() -> OwnedFd:

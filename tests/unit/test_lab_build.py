@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import BadFileError, LabError, StateError
-from kvmbpf.fd import OwnedFd
+from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.lab import build
 from kvmbpf.lab.cache import build_lock, cache_folder, make_cache_folder
 from kvmbpf.lab.config import check_survived, read_options

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import BadFileError, LabError, UnsupportedError
-from kvmbpf.fd import OwnedFd
+from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.lab.series import Series, load_series
 from kvmbpf.lab.source import PackageSource, apply_patches, find_source, touched_files
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The layers hold: nothing imports what lies above it; readers need no privilege.
 
-uapi -> fd, ioctl -> kvm, libbpf -> backends -> manager, bench -> cli, demo
+errors, readers of files -> kernel, lab -> backends, testing -> manager, bench -> cli, demo
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ LAYERS: list[set[str]] = [
         "__init__",
         "errors",
         "closing",
-        "uapi",
         "spec",
         "objfile",
         "check",
@@ -32,8 +31,7 @@ LAYERS: list[set[str]] = [
         "compile",
         "scaffold",
     },
-    {"fd", "ioctl", "rights"},
-    {"kvm", "libbpf", "lab", "tracefs"},
+    {"kernel", "lab"},
     {"backends", "testing"},
     {"manager", "bench"},
     {"cli", "demo", "__main__"},
@@ -43,7 +41,7 @@ UNPRIVILEGED = (
     *("placement", "testing", "scaffold"),
     *("cli.build", "cli.inspect", "cli.check", "cli.new", "cli.dt", "cli.acpi"),
 )
-PRIVILEGED = ("kvmbpf.fd", "kvmbpf.ioctl", "kvmbpf.kvm", "kvmbpf.libbpf", "kvmbpf.backends")
+PRIVILEGED = ("kvmbpf.kernel", "kvmbpf.backends")
 
 
 def room(path: Path) -> str:
@@ -91,7 +89,7 @@ def test_what_reads_files_loads_nothing_privileged(module: str) -> None:
     assert not loaded & set(PRIVILEGED)
 
 
-@pytest.mark.parametrize("room_name", ["spec", "objfile", "firmware", "placement", "kvm", "libbpf"])
+@pytest.mark.parametrize("room_name", ["spec", "objfile", "firmware", "placement", "kernel"])
 def test_qemu_is_known_above_only(room_name: str) -> None:
     for path in SOURCES:
         if room(path) == room_name:

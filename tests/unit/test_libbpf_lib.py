@@ -11,7 +11,7 @@ import pytest
 
 import kvmbpf
 from kvmbpf.errors import UnsupportedError
-from kvmbpf.libbpf.lib import Feature, Library
+from kvmbpf.kernel.libbpf.lib import Feature, Library
 from tests import fake_libbpf
 
 pytestmark = pytest.mark.unit
@@ -71,7 +71,7 @@ def test_a_function_that_is_not_there_is_named_when_it_is_used(tmp_path: Path) -
 
 
 def test_importing_does_not_load_libbpf() -> None:
-    code = "import kvmbpf.libbpf\nprint('libbpf.so' in open('/proc/self/maps').read())"
+    code = "import kvmbpf.kernel.libbpf\nprint('libbpf.so' in open('/proc/self/maps').read())"
     root = Path(kvmbpf.__file__).parents[1]
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.libbpf.memory: what glibc is told, and that another C library is left alone."""
+"""kvmbpf.kernel.libbpf.memory: what glibc is told, and that another C library is left alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvmbpf.libbpf import memory
+from kvmbpf.kernel.libbpf import memory
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmbpf.errors import VerifierError
-from kvmbpf.libbpf.advice import advice
-from kvmbpf.libbpf.refusal import SourceLine, explain, is_the_author_s
+from kvmbpf.kernel.libbpf.advice import advice
+from kvmbpf.kernel.libbpf.refusal import SourceLine, explain, is_the_author_s
 
 pytestmark = pytest.mark.unit
 

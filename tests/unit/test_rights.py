@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.rights: what is missing is named, and nothing else."""
+"""kvmbpf.kernel.rights: what is missing is named, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.rights import NUMBERS, effective, lacking, refused, require, user_name
+from kvmbpf.kernel.rights import NUMBERS, effective, lacking, refused, require, user_name
 
 ALL = sum(1 << bit for bit in NUMBERS.values())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.tracefs: formats and pages as the kernel writes them, and as it does not.
+"""kvmbpf.kernel.tracefs: formats and pages as the kernel writes them, and as it does not.
 
 The pages here are of a little-endian kernel, as x86-64's and arm64's are.
 """
@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmbpf.errors import UnsupportedError
-from kvmbpf.tracefs import EventLayout, PageLayout, find_tracefs, read_page
-from kvmbpf.tracefs.instance import process_start
+from kvmbpf.kernel.tracefs import EventLayout, PageLayout, find_tracefs, read_page
+from kvmbpf.kernel.tracefs.instance import process_start
 
 FORMAT = """name: kvm_bpf_access
 ID: 312
