@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kvmbpf.errors import VmmError
-from kvmbpf.placement import Extent, Occupied
+from kvmbpf.model.placement import Extent, Occupied
 from qemu_glue.irqs import irqs_in_use
 from qemu_glue.mtree import MEMORY, PORTS, Kind, Range, parse_mtree, ranges_of
 from qemu_glue.qmp import QmpSession

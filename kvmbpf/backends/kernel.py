@@ -16,9 +16,9 @@ from kvmbpf.kernel.kvm import KvmDevice, Vm
 from kvmbpf.kernel.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
 from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.kernel.uapi.kvmbpf import KERNEL_RESET
-from kvmbpf.objfile.needs import CodeMap
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus, DeviceSpec, Trigger
+from kvmbpf.model.objfile.needs import CodeMap
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus, DeviceSpec, Trigger
 
 NAME = "kernel"
 # Why it is this one, for whoever asks.

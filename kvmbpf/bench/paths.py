@@ -16,9 +16,9 @@ from kvmbpf.bench.minimal_vmm import MinimalVmm
 from kvmbpf.compile import compile_shipped
 from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf import BpfObject
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus
 
 # Free in a VM that has no other devices.
 _TARGET_GPA = 0xFEF00000

@@ -42,8 +42,8 @@ from typing import Any
 from kvmbpf.bench.paced_guest import BATCH, PacedGuest, TimedAccess
 from kvmbpf.errors import StateError, VmmError
 from kvmbpf.manager import Store, UpdateStep, attach, detach, keep_freed_memory, update
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Placed
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Placed
 
 NAME = "hot update"
 

@@ -53,7 +53,7 @@
  *		       NUL-filled to a multiple of 4; "" is a property that is
  *		       there and has no value
  *
- * kvmbpf/objfile/notes.py reads them.
+ * kvmbpf/model/objfile/notes.py reads them.
  */
 #ifndef KVMBPF_NOTE_H
 #define KVMBPF_NOTE_H

@@ -15,8 +15,8 @@ import click
 
 from kvmbpf.cli.firmware import Request, asks
 from kvmbpf.errors import UnsupportedError
-from kvmbpf.firmware import to_ssdt
-from kvmbpf.placement import PROFILES, Firmware
+from kvmbpf.model.firmware import to_ssdt
+from kvmbpf.model.placement import PROFILES, Firmware
 
 _MACHINES = {
     name: profile for name, profile in PROFILES.items() if profile.firmware is Firmware.ACPI

@@ -17,8 +17,8 @@ from kvmbpf.manager import Store, attach, list_devices
 from kvmbpf.manager.locate import Located, locate
 from kvmbpf.manager.record import Limits
 from kvmbpf.manager.watch import watch
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import NOTHING, PROFILES, Occupied, find_profile, place
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import NOTHING, PROFILES, Occupied, find_profile, place
 from qemu_glue.follow import LivingProcess
 from qemu_glue.occupied import ask_what_it_has, ask_what_it_is
 from qemu_glue.vmms import qemu_of

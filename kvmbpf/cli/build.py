@@ -13,7 +13,7 @@ import click
 
 from kvmbpf.compile import compile_device, find_clang, object_name
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import read_device
+from kvmbpf.model.objfile import read_device
 
 
 @click.command()

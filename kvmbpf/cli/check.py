@@ -11,9 +11,9 @@ import os
 
 import click
 
-from kvmbpf.check import Finding, Severity, check_file, to_json
-from kvmbpf.check.finding import count
 from kvmbpf.errors import BadFileError
+from kvmbpf.model.check import Finding, Severity, check_file, to_json
+from kvmbpf.model.check.finding import count
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 

@@ -12,8 +12,8 @@ import click
 
 from kvmbpf.cli.firmware import Request, asks
 from kvmbpf.errors import BadFileError
-from kvmbpf.firmware import Base, to_dtb, to_dts
-from kvmbpf.placement import PROFILES, Firmware, MachineProfile
+from kvmbpf.model.firmware import Base, to_dtb, to_dts
+from kvmbpf.model.placement import PROFILES, Firmware, MachineProfile
 
 # QEMU's arm64 machine, whose tree is --base. Free in `info mtree` without
 # -device of a platform device: the platform bus, and its interrupts.

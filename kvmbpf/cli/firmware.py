@@ -16,9 +16,9 @@ import click
 
 from kvmbpf.cli.options import AT, GSI
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Firmware, MachineProfile, Placed, place
-from kvmbpf.spec import DeviceSpec
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Firmware, MachineProfile, Placed, place
+from kvmbpf.model.spec import DeviceSpec
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from kvmbpf.objfile import read_object
-from kvmbpf.objfile.describe import describe
+from kvmbpf.model.objfile import read_object
+from kvmbpf.model.objfile.describe import describe
 
 # A line of the table: what it is about, and its columns.
 _Row = tuple[str, tuple[str, ...]]

@@ -28,9 +28,9 @@ from kvmbpf.kernel.rights import require
 from kvmbpf.manager.limits import set_limits
 from kvmbpf.manager.record import DeviceRecord, IrqRecord, Limits, ObjectVersion, RegionRecord
 from kvmbpf.manager.store import DevicePins, Store, state_of
-from kvmbpf.objfile import read_object
-from kvmbpf.placement import Placed
-from kvmbpf.spec import DeviceSpec
+from kvmbpf.model.objfile import read_object
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import DeviceSpec
 
 
 class UpdateStep(enum.Enum):

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
 
 # 2: compatible is a list; limits, times, device_id, manager, and each version's maps
 SCHEMA = 2

@@ -22,14 +22,14 @@ from pathlib import Path
 from types import FrameType
 
 from kvmbpf.errors import KvmBpfError, PlacementError, StateError, VmmError
-from kvmbpf.firmware import to_dtb, to_ssdt
 from kvmbpf.manager.devices import attach
 from kvmbpf.manager.locate import fit_name
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.store import Store
 from kvmbpf.manager.watch import Tell, watch
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import (
+from kvmbpf.model.firmware import to_dtb, to_ssdt
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import (
     NOTHING,
     Firmware,
     MachineProfile,
@@ -55,7 +55,7 @@ class Wanted:
     """A device that a VM is to have.
 
     :param path: its object file.
-    :param gpas: where its regions go, or None; see `kvmbpf.placement.place`.
+    :param gpas: where its regions go, or None; see `kvmbpf.model.placement.place`.
     :param gsis: where its irqs go, or None.
     """
 

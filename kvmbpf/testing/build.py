@@ -27,7 +27,7 @@ from kvmbpf.compile import (
     header_folders,
 )
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import read_device
+from kvmbpf.model.objfile import read_device
 
 _KEPT = 256
 _GUARD = Path(__file__).with_name("guard.c")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import read_device
-from kvmbpf.objfile.btf import BTF_SECTION, Btf, BtfType, Kind
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.spec import DeviceSpec
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.objfile.btf import BTF_SECTION, Btf, BtfType, Kind
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.spec import DeviceSpec
 from kvmbpf.testing.types import (
     Array,
     CType,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import BadFileError, StateError
-from kvmbpf.spec import DeviceSpec, Trigger
+from kvmbpf.model.spec import DeviceSpec, Trigger
 from kvmbpf.testing import abi
 from kvmbpf.testing.build import build
 from kvmbpf.testing.describe import Description, describe

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from kvmbpf.spec import DeviceSpec, Trigger
+from kvmbpf.model.spec import DeviceSpec, Trigger
 from kvmbpf.testing import abi
 from kvmbpf.testing.agenda import Agenda, Deferred
 from kvmbpf.testing.maps import NativeMap, RingMap

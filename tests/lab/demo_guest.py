@@ -11,12 +11,12 @@ from pathlib import Path
 
 from kvmbpf.demo.driver import Driver, both_counts
 from kvmbpf.demo.parts import PARTS_VARIABLE, DebianParts, Parts, given_parts
-from kvmbpf.firmware import to_ssdt
 from kvmbpf.kernel.kvm.stats import vm_counter
 from kvmbpf.lab import kernel_complaints, require_kernel
 from kvmbpf.manager import Store, attach, device_state, list_devices
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Q35, place
+from kvmbpf.model.firmware import to_ssdt
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Q35, place
 from qemu_glue.guest import DemoGuest, GuestConfig
 from tests.lab.leaks import assert_nothing_leaked
 from tests.lab.pace import PACE

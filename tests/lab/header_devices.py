@@ -18,9 +18,9 @@ from kvmbpf.kernel.kvm import KvmDevice
 from kvmbpf.kernel.libbpf import BpfLink, BpfObject
 from kvmbpf.kernel.libbpf.globals import Globals
 from kvmbpf.kernel.uapi.kvmbpf import CALL_READ, CALL_WRITE, KVMBPF_DECLINE, kvmbpf_call
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus, DeviceSpec
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus, DeviceSpec
 from tests.lab.pace import PACE
 from tests.lab.step_guest import Outcome, Step, StepGuest
 

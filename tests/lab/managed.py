@@ -21,8 +21,8 @@ from typing import NoReturn
 from kvmbpf.cli import main
 from kvmbpf.kernel.rights import NUMBERS
 from kvmbpf.manager import DeviceRecord, Limits, Store, attach
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Placed
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Placed
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.leaks import assert_nothing_leaked
 from tests.lab.objects import device_object

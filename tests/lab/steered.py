@@ -12,8 +12,8 @@ from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
 from kvmbpf.kernel.kvm import KvmDevice
 from kvmbpf.kernel.libbpf import BpfLink, BpfObject, StructOps
 from kvmbpf.kernel.uapi import kvm as uapi
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Placed
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Placed
 from tests.lab.objects import device_object
 
 GPA = 0xFEF00000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An arm64 guest finds the devices that `kvmbpf.firmware.dt` put into its machine's tree."""
+"""An arm64 guest finds the devices that `kvmbpf.model.firmware.dt` put into its machine's tree."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.firmware import Base, to_dtb
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from kvmbpf.model.firmware import Base, to_dtb
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 from tests.lab.arm64 import boot, dump_tree, make_guest
 from tests.unit.trees import warnings
 

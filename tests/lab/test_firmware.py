@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.demo.guest_files import build_initramfs
-from kvmbpf.firmware import to_dtb, to_ssdt
 from kvmbpf.lab import LabKernel, require_kernel
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from kvmbpf.model.firmware import to_dtb, to_ssdt
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 from qemu_glue.console import GuestConsole
 from qemu_glue.dtb import loadable_dtb
 from qemu_glue.guest import DemoGuest, GuestConfig

@@ -20,13 +20,13 @@ from kvmbpf.demo.driver import Driver, both_counts
 from kvmbpf.demo.parts import PARTS_VARIABLE, Parts, given_parts
 from kvmbpf.demo.story import VM
 from kvmbpf.errors import VmmError
-from kvmbpf.firmware import to_dtb, to_ssdt
 from kvmbpf.kernel.kvm.stats import vm_counter
 from kvmbpf.kernel.libbpf import BpfLink
 from kvmbpf.lab import require_kernel
 from kvmbpf.manager import Store, attach, detach, device_state, list_devices, update
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Q35, Placed, place
+from kvmbpf.model.firmware import to_dtb, to_ssdt
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Q35, Placed, place
 from qemu_glue.console import GuestConsole
 from qemu_glue.dtb import loadable_dtb
 from qemu_glue.guest import DemoGuest, GuestConfig, control_port

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from kvmbpf.manager import Store, attach, detach, device_state, update
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Placed
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Placed
 from tests.lab.hammering import ahead_of_the_guest
 from tests.lab.managed import own_store
 from tests.lab.objects import device_object

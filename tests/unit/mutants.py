@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 from tests.unit.note_encoder import (
     DEMO,
     DEVICE,

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from kvmbpf.check import check_device
-from kvmbpf.check.rules import CHECKS
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import DeviceObject
-from kvmbpf.objfile.describe import describe
-from kvmbpf.objfile.notes import read_notes
+from kvmbpf.model.check import check_device
+from kvmbpf.model.check.rules import CHECKS
+from kvmbpf.model.objfile import DeviceObject
+from kvmbpf.model.objfile.describe import describe
+from kvmbpf.model.objfile.notes import read_notes
 from tests.unit.mutants import Mutant, Objects, changed_notes, random_notes
 from tests.unit.note_encoder import encodings
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 
 DEVICE = 1
 PROPERTY = 2

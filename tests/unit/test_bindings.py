@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import SHIPPED, compile_shipped
-from kvmbpf.firmware import Base, to_dtb
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec
+from kvmbpf.model.firmware import Base, to_dtb
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec
 from tests.unit.trees import compiled
 
 BINDINGS = Path(__file__).resolve().parents[2] / "bindings"

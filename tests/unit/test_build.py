@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.objfile import read_device
+from kvmbpf.model.objfile import read_device
 from tests.header_examples import DESIGN_EXAMPLE, DEVICE, READ
 
 NO_NOTE = '#include <kvmbpf.bpf.h>\nchar LICENSE[] SEC("license") = "GPL";\n'

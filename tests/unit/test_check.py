@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.check and ``kvmbpf check``: each rule finds what it is for, and nothing else."""
+"""kvmbpf.model.check and ``kvmbpf check``: each rule finds what it is for, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.check import SCHEMA, Finding, Rule, Severity, check_file
-from kvmbpf.check.loading import MANY_INSTRUCTIONS
 from kvmbpf.compile import SHIPPED, compile_device, compile_shipped, find_clang, header_folders
-from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.model.check import SCHEMA, Finding, Rule, Severity, check_file
+from kvmbpf.model.check.loading import MANY_INSTRUCTIONS
+from kvmbpf.model.objfile.elf import ElfImage
 from tests.unit.test_object_reader import EVERYTHING, compiled
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.firmware import Base, to_dtb, to_dts, to_ssdt
-from kvmbpf.objfile import read_device
-from kvmbpf.placement import Placed
+from kvmbpf.model.firmware import Base, to_dtb, to_dts, to_ssdt
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.placement import Placed
 from tests.unit.test_compile import build
 from tests.unit.trees import compiled, warnings
 

@@ -13,9 +13,9 @@ from kvmbpf.bench.minimal_vmm import SOURCE as MINIMAL_VMM
 from kvmbpf.bench.paced_guest import SOURCE as PACED_VCPU
 from kvmbpf.compile import HEADERS, compile_device, compile_library, find_clang
 from kvmbpf.errors import BadFileError, UnsupportedError
-from kvmbpf.objfile import read_device, read_object
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.spec import Bus, Trigger
+from kvmbpf.model.objfile import read_device, read_object
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.spec import Bus, Trigger
 from tests.header_examples import DESIGN_EXAMPLE
 
 DEVICES = HEADERS.parent / "devices"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import HEADERS, compile_device
-from kvmbpf.objfile import read_device
+from kvmbpf.model.objfile import read_device
 from kvmbpf.testing import Device
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "devices.md"

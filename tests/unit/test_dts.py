@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.dts: each form of a property's value, and each way to get it wrong."""
+"""kvmbpf.model.dts: each form of a property's value, and each way to get it wrong."""
 
 from __future__ import annotations
 
 import pytest
 
-from kvmbpf.dts import (
+from kvmbpf.model.dts import (
     MAX_TEXT_BYTES,
     Bytes,
     Cells,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.dts beside dtc: random and damaged values mean the same to both.
+"""kvmbpf.model.dts beside dtc: random and damaged values mean the same to both.
 
 What kvmbpf takes, dtc takes, and makes the same bytes of it. What only dtc takes
 is of the kinds that kvmbpf's refusal names. A run prints its seed;
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from kvmbpf.dts import DtsError, Reference, encode_value, parse_value, unparse_value
+from kvmbpf.model.dts import DtsError, Reference, encode_value, parse_value, unparse_value
 
 MUTATIONS = int(os.environ.get("KVMBPF_MUTATIONS", "100000"))
 # Refused values cost a process of dtc each, so only this many are shown to it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.firmware.acpi: the table, as ACPICA's own disassembler reads it."""
+"""kvmbpf.model.firmware.acpi: the table, as ACPICA's own disassembler reads it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import PlacementError, UnsupportedError
-from kvmbpf.firmware import aml
-from kvmbpf.firmware.acpi import to_ssdt
-from kvmbpf.placement import Q35, Placed, place
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from kvmbpf.model.firmware import aml
+from kvmbpf.model.firmware.acpi import to_ssdt
+from kvmbpf.model.placement import Q35, Placed, place
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 
 DEMO = DeviceSpec(
     name="demo",

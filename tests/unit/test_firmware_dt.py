@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.firmware.dt: a tree of devices alone, as dtc reads it."""
+"""kvmbpf.model.firmware.dt: a tree of devices alone, as dtc reads it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from kvmbpf.errors import PlacementError
-from kvmbpf.firmware.dt import to_dtb, to_dts
-from kvmbpf.placement import Q35, Placed, place
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from kvmbpf.model.firmware.dt import to_dtb, to_dts
+from kvmbpf.model.placement import Q35, Placed, place
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 from tests.unit.trees import dtc, squeezed
 
 DEMO = DeviceSpec(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.firmware.dt: devices merged into a tree that a machine has."""
+"""kvmbpf.model.firmware.dt: devices merged into a tree that a machine has."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dataclasses import replace
 import pytest
 
 from kvmbpf.errors import BadFileError, PlacementError
-from kvmbpf.firmware.dt import Base, to_dtb, to_dts
-from kvmbpf.firmware.tree import Tree
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from kvmbpf.model.firmware.dt import Base, to_dtb, to_dts
+from kvmbpf.model.firmware.tree import Tree
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 from tests.unit.trees import compiled, warnings
 
 DEMO = DeviceSpec(

@@ -11,8 +11,8 @@ import pytest
 from kvmbpf.compile import compile_device
 from kvmbpf.errors import BadFileError
 from kvmbpf.kernel.uapi.kvmbpf import kvmbpf_call, kvmbpf_log_record
-from kvmbpf.objfile.btf import Btf, Kind
-from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.model.objfile.btf import Btf, Kind
+from kvmbpf.model.objfile.elf import ElfImage
 from tests.header_examples import Example, examples, public_names, undocumented
 
 BODIES = """

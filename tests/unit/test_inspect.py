@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import compile_shipped
-from kvmbpf.objfile import read_object
-from kvmbpf.objfile.describe import SCHEMA, describe
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.notes import NOTE_SECTION
+from kvmbpf.model.objfile import read_object
+from kvmbpf.model.objfile.describe import SCHEMA, describe
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.notes import NOTE_SECTION
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -231,7 +231,7 @@ def test_no_privileged_layer_is_imported(demo_v1: Path) -> None:
     code = (
         "import sys; from kvmbpf.cli import cli; "
         "cli.main(['inspect', sys.argv[1]], standalone_mode=False); "
-        "import kvmbpf.placement, kvmbpf.firmware.acpi, kvmbpf.firmware.dt; "
+        "import kvmbpf.model.placement, kvmbpf.model.firmware.acpi, kvmbpf.model.firmware.dt; "
         "print(*sorted(name for name in sys.modules if name.startswith(('kvmbpf', 'ctypes'))))"
     )
     done = subprocess.run(
@@ -242,7 +242,7 @@ def test_no_privileged_layer_is_imported(demo_v1: Path) -> None:
         check=True,
     )
     modules = done.stdout.splitlines()[-1].split()
-    assert "kvmbpf.objfile" in modules
+    assert "kvmbpf.model.objfile" in modules
     assert "ctypes" not in modules
     privileged = ("fd", "ioctl", "kvm", "libbpf", "uapi", "backends", "manager")
     for name in privileged:

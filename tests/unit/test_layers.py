@@ -22,12 +22,7 @@ LAYERS: list[set[str]] = [
         "__init__",
         "errors",
         "closing",
-        "spec",
-        "objfile",
-        "check",
-        "dts",
-        "placement",
-        "firmware",
+        "model",
         "compile",
         "scaffold",
     },
@@ -37,8 +32,9 @@ LAYERS: list[set[str]] = [
     {"cli", "demo", "__main__"},
 ]
 UNPRIVILEGED = (
-    *("spec", "objfile", "objfile.ops", "objfile.describe", "check", "dts", "firmware"),
-    *("placement", "testing", "scaffold"),
+    *("model.spec", "model.objfile", "model.objfile.ops", "model.objfile.describe"),
+    *("model.check", "model.dts", "model.firmware", "model.placement"),
+    *("testing", "scaffold"),
     *("cli.build", "cli.inspect", "cli.check", "cli.new", "cli.dt", "cli.acpi"),
 )
 PRIVILEGED = ("kvmbpf.kernel", "kvmbpf.backends")
@@ -89,7 +85,7 @@ def test_what_reads_files_loads_nothing_privileged(module: str) -> None:
     assert not loaded & set(PRIVILEGED)
 
 
-@pytest.mark.parametrize("room_name", ["spec", "objfile", "firmware", "placement", "kernel"])
+@pytest.mark.parametrize("room_name", ["model", "kernel"])
 def test_qemu_is_known_above_only(room_name: str) -> None:
     for path in SOURCES:
         if room(path) == room_name:

@@ -13,7 +13,7 @@ import pytest
 
 from kvmbpf.compile import compile_device
 from kvmbpf.errors import BadFileError, StateError
-from kvmbpf.objfile import read_device
+from kvmbpf.model.objfile import read_device
 from kvmbpf.scaffold import make_device
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,9 +11,9 @@ import pytest
 
 from kvmbpf.compile import compile_device
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import read_device
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.notes import (
+from kvmbpf.model.objfile import read_device
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.notes import (
     DEVICE_BYTES,
     HEAD_BYTES,
     MAX_NOTES,
@@ -26,7 +26,7 @@ from kvmbpf.objfile.notes import (
     NoteType,
     read_notes,
 )
-from kvmbpf.spec import PropertySpec
+from kvmbpf.model.spec import PropertySpec
 from tests.unit.note_encoder import LARGEST, encode_device, encode_note, encode_property
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "note-format.md").read_text()

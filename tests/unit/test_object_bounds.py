@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.objfile.btf import Kind
-from kvmbpf.objfile.btfext import MAX_CORE, MAX_LINES
-from kvmbpf.objfile.elf import MAX_FILE_BYTES, MAX_RELOCATIONS, MAX_SYMBOLS, ElfImage
-from kvmbpf.objfile.needs import MAX_REFERENCES
-from kvmbpf.spec import PropertySpec
+from kvmbpf.model.objfile.btf import Kind
+from kvmbpf.model.objfile.btfext import MAX_CORE, MAX_LINES
+from kvmbpf.model.objfile.elf import MAX_FILE_BYTES, MAX_RELOCATIONS, MAX_SYMBOLS, ElfImage
+from kvmbpf.model.objfile.needs import MAX_REFERENCES
+from kvmbpf.model.spec import PropertySpec
 from tests.unit.mutation_process import WorkerProcess
 from tests.unit.mutation_worker import MAX_STEPS
 from tests.unit.note_encoder import DEMO, encode_note, encode_notes

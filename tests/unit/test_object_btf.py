@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objfile.btf and kvmbpf.objfile.btfext: types, source lines and CO-RE relocations.
+"""kvmbpf.model.objfile.btf and kvmbpf.model.objfile.btfext: types, source lines and CO-RE relocations.
 
 Objects are compared with what bpftool reads in them.
 """
@@ -15,9 +15,9 @@ import pytest
 
 from kvmbpf.compile import compile_device, find_clang
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.btf import MAX_DEPTH, Btf, Kind
-from kvmbpf.objfile.btfext import BtfExt
-from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.model.objfile.btf import MAX_DEPTH, Btf, Kind
+from kvmbpf.model.objfile.btfext import BtfExt
+from kvmbpf.model.objfile.elf import ElfImage
 
 FILE = Path("types.o")
 

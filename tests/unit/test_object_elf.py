@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objfile.elf: the same sections, symbols and relocations that pyelftools reads."""
+"""kvmbpf.model.objfile.elf: the same sections, symbols and relocations that pyelftools reads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.elf import MAX_RELOCATIONS, ElfImage
-from kvmbpf.objfile.symbols import Section
+from kvmbpf.model.objfile.elf import MAX_RELOCATIONS, ElfImage
+from kvmbpf.model.objfile.symbols import Section
 
 
 def section_of(elf: ElfImage, name: str) -> Section:

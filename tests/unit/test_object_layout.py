@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objfile.layout: maps and state, with the places that the compiler gave them."""
+"""kvmbpf.model.objfile.layout: maps and state, with the places that the compiler gave them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.compile import compile_device, find_clang, header_folders
-from kvmbpf.objfile import DeviceObject, read_object
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.layout import MAX_FIELDS, MAX_STRUCT_DEPTH, FieldInfo, StateInfo, read_state
+from kvmbpf.model.objfile import DeviceObject, read_object
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.layout import (
+    MAX_FIELDS,
+    MAX_STRUCT_DEPTH,
+    FieldInfo,
+    StateInfo,
+    read_state,
+)
 
 HEAD = (
     "#include <kvmbpf.bpf.h>\n"

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from kvmbpf.compile import compile_shipped
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.notes import NOTE_SECTION, read_notes
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.notes import NOTE_SECTION, read_notes
 from tests.unit.mutation_process import WorkerProcess
 from tests.unit.mutation_worker import MAX_MEMORY_BYTES, section_content, without_optional
 from tests.unit.note_encoder import DEMO, encode_note, encode_notes, encodings

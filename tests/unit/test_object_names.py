@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objfile.names: the numbers of this machine's headers, the functions of our series."""
+"""kvmbpf.model.objfile.names: the numbers of this machine's headers, the functions of our series."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from kvmbpf.objfile.names import (
+from kvmbpf.model.objfile.names import (
     DEVICE_KFUNCS,
     HELPERS,
     IRQ_KFUNCS,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objfile.needs: what programs call and touch, through what they call."""
+"""kvmbpf.model.objfile.needs: what programs call and touch, through what they call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from kvmbpf.compile import compile_device
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import EntryKind, read_object
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.needs import CodeMap, Uses
+from kvmbpf.model.objfile import EntryKind, read_object
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.needs import CodeMap, Uses
 from tests.unit.test_object_reader import EVERYTHING, compiled
 
 CALLS = """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objfile.notes: what good notes say, and each wrong one."""
+"""kvmbpf.model.objfile.notes: what good notes say, and each wrong one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.notes import (
+from kvmbpf.model.objfile.notes import (
     MAX_NOTES,
     MAX_PROPERTIES,
     NOTE_FORMAT,
@@ -18,7 +18,7 @@ from kvmbpf.objfile.notes import (
     NOTE_SECTION,
     read_notes,
 )
-from kvmbpf.spec import Bus, DeviceSpec, PropertySpec, RegionSpec
+from kvmbpf.model.spec import Bus, DeviceSpec, PropertySpec, RegionSpec
 from tests.unit.note_encoder import (
     DEMO,
     DEVICE,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.objfile.reader: what is read from good objects, and each wrong one."""
+"""kvmbpf.model.objfile.reader: what is read from good objects, and each wrong one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 from kvmbpf.compile import compile_device, find_clang, header_folders
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import EntryKind, read_device, read_object
-from kvmbpf.objfile.elf import MAX_FILE_BYTES, ElfImage
-from kvmbpf.objfile.notes import NOTE_SECTION
-from kvmbpf.spec import Bus, PropertySpec, Trigger
+from kvmbpf.model.objfile import EntryKind, read_device, read_object
+from kvmbpf.model.objfile.elf import MAX_FILE_BYTES, ElfImage
+from kvmbpf.model.objfile.notes import NOTE_SECTION
+from kvmbpf.model.spec import Bus, PropertySpec, Trigger
 from tests.unit.note_encoder import DEMO, encode_notes
 
 EVERYTHING = Path(__file__).resolve().parent / "progs" / "everything.bpf.c"

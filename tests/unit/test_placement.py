@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.placement: what goes where, and what does not."""
+"""kvmbpf.model.placement: what goes where, and what does not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvmbpf.errors import PlacementError
-from kvmbpf.placement import (
+from kvmbpf.model.placement import (
     MICROVM,
     PC,
     PROFILES,
@@ -25,7 +25,7 @@ from kvmbpf.placement import (
     find_profile,
     place,
 )
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, RegionSpec
 
 
 def device(*sizes: int, irqs: int = 0, name: str = "dev") -> DeviceSpec:

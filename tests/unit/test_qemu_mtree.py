@@ -93,7 +93,7 @@ def test_a_recorded_map_is_whole(name: str) -> None:
 
 
 def test_the_windows_are_free_in_every_recorded_map() -> None:
-    from kvmbpf.placement import PROFILES
+    from kvmbpf.model.placement import PROFILES
 
     for name in RECORDED:
         profile = PROFILES[name.split("-")[1]]

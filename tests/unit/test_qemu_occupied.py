@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from kvmbpf.errors import PlacementError
-from kvmbpf.placement import Occupied, find_profile, place
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, RegionSpec
+from kvmbpf.model.placement import Occupied, find_profile, place
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, RegionSpec
 from qemu_glue.launch import QemuProcess
 from qemu_glue.occupied import ask_what_it_has, ask_what_it_is
 from qemu_glue.runtime import RuntimeDir

@@ -19,7 +19,7 @@ from kvmbpf.manager.record import (
     RegionRecord,
     read_record,
 )
-from kvmbpf.spec import Bus
+from kvmbpf.model.spec import Bus
 
 RECORD = DeviceRecord(
     vm="vm",

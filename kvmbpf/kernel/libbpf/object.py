@@ -32,8 +32,8 @@ from kvmbpf.kernel.libbpf.program import BpfProgram
 from kvmbpf.kernel.libbpf.verifier_log import VerifierLogs
 from kvmbpf.kernel.uapi import bpf as uapi
 from kvmbpf.kernel.uapi import kvmbpf as header
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.needs import CodeMap
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.needs import CodeMap
 
 Item = TypeVar("Item")
 _KEPT_MESSAGES = 64

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from kvmbpf.errors import BadFileError
 from kvmbpf.kernel.libbpf.refusal import Lookup, SourceLine, is_the_author_s
-from kvmbpf.objfile.btf import Btf
-from kvmbpf.objfile.btfext import BtfExt
-from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.model.objfile.btf import Btf
+from kvmbpf.model.objfile.btfext import BtfExt
+from kvmbpf.model.objfile.elf import ElfImage
 
 _INSN_BYTES = 8
 

@@ -11,10 +11,10 @@ import itertools
 from dataclasses import dataclass
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.btf import Btf, BtfType, Kind
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.layout import STRUCT_OPS_SECTION
-from kvmbpf.objfile.symbols import Section
+from kvmbpf.model.objfile.btf import Btf, BtfType, Kind
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.layout import STRUCT_OPS_SECTION
+from kvmbpf.model.objfile.symbols import Section
 
 # More of these than any object has.
 MAX_OPS_MAPS = 64

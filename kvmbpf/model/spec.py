@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a device is, as its object file says it.
 
-A `DeviceSpec` is read from an object (`kvmbpf.objfile`), placed in a guest
-(`kvmbpf.placement`) and told to the guest's firmware (`kvmbpf.firmware`). It
+A `DeviceSpec` is read from an object (`kvmbpf.model.objfile`), placed in a guest
+(`kvmbpf.model.placement`) and told to the guest's firmware (`kvmbpf.model.firmware`). It
 knows nothing of where it came from and needs no privilege.
 """
 

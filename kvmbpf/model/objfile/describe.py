@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvmbpf.objfile.names import helper_name
-from kvmbpf.objfile.needs import Uses
-from kvmbpf.objfile.reader import DeviceObject, EntryKind, ProgramInfo
+from kvmbpf.model.objfile.names import helper_name
+from kvmbpf.model.objfile.needs import Uses
+from kvmbpf.model.objfile.reader import DeviceObject, EntryKind, ProgramInfo
 
 SCHEMA = 1
 

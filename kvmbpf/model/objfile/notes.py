@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kvmbpf.dts import DtsError, check_property_name, parse_value
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.symbols import printable
-from kvmbpf.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
+from kvmbpf.model.dts import DtsError, check_property_name, parse_value
+from kvmbpf.model.objfile.symbols import printable
+from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, PropertySpec, RegionSpec, Trigger
 
 NOTE_SECTION = ".note.kvmbpf"
 NOTE_OWNER = b"KVMBPF\0"

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import fdt
 
-from kvmbpf.dts import Bytes, Cells, Part, Strings, unparse_value
 from kvmbpf.errors import BadFileError, PlacementError
+from kvmbpf.model.dts import Bytes, Cells, Part, Strings, unparse_value
 
 CELL_BITS = 32
 

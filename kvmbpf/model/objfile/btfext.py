@@ -20,8 +20,8 @@ from functools import cached_property
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.btf import BTF_MAGIC, BTF_VERSION, Btf, Kind
-from kvmbpf.objfile.elf import ElfImage
+from kvmbpf.model.objfile.btf import BTF_MAGIC, BTF_VERSION, Btf, Kind
+from kvmbpf.model.objfile.elf import ElfImage
 
 BTF_EXT_SECTION = ".BTF.ext"
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.symbols import printable
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.symbols import printable
 
 BTF_SECTION = ".BTF"
 BTF_MAGIC = 0xEB9F

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.btf import Btf, Kind, Variable
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.names import map_type_name
-from kvmbpf.objfile.symbols import Symbol
+from kvmbpf.model.objfile.btf import Btf, Kind, Variable
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.names import map_type_name
+from kvmbpf.model.objfile.symbols import Symbol
 
 MAX_FIELDS = 4096
 MAX_STRUCT_DEPTH = 8

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from kvmbpf.objfile import DeviceObject
-from kvmbpf.objfile.btfext import SourceLine
-from kvmbpf.objfile.needs import Place
+from kvmbpf.model.objfile import DeviceObject
+from kvmbpf.model.objfile.btfext import SourceLine
+from kvmbpf.model.objfile.needs import Place
 
 SCHEMA = 1
 """Version of the JSON form; goes up when a key goes away or changes its meaning."""

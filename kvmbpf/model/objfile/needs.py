@@ -19,8 +19,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.symbols import Section, Symbol
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.symbols import Section, Symbol
 
 INSTRUCTION_BYTES = 8
 # Of all functions together, in instructions. A file has at most 2 ** 19.

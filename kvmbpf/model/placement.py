@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kvmbpf.errors import PlacementError
-from kvmbpf.spec import Bus, DeviceSpec
+from kvmbpf.model.spec import Bus, DeviceSpec
 
 PAGE_BYTES = 4096
 # Guest-physical addresses end here at the latest (52 bits).

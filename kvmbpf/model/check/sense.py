@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kvmbpf.check.finding import Finding, Rule, Severity, line_of
-from kvmbpf.dts import Strings, parse_value
-from kvmbpf.objfile import DeviceObject, EntryKind
-from kvmbpf.objfile.describe import core_types
-from kvmbpf.objfile.names import IRQ_KFUNCS
-from kvmbpf.spec import PropertySpec, RegionSpec
+from kvmbpf.model.check.finding import Finding, Rule, Severity, line_of
+from kvmbpf.model.dts import Strings, parse_value
+from kvmbpf.model.objfile import DeviceObject, EntryKind
+from kvmbpf.model.objfile.describe import core_types
+from kvmbpf.model.objfile.names import IRQ_KFUNCS
+from kvmbpf.model.spec import PropertySpec, RegionSpec
 
 _OWN_MAPS = "kvmbpf_"
 # Of the kernel's functions that set an irq: the register that its index is in.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import fdt
 
 from kvmbpf.errors import PlacementError
-from kvmbpf.firmware.tree import Tree, cells_of, first_cell, path_of, strings_of
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Trigger
+from kvmbpf.model.firmware.tree import Tree, cells_of, first_cell, path_of, strings_of
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Trigger
 
 # Source: Documentation/devicetree/bindings/interrupt-controller/arm,gic.yaml and
 # arm,gic-v3.yaml (v6.12).

@@ -2,7 +2,7 @@
 """What an ELF file's tables have in them: sections, symbols, and their names.
 
 A file has hundreds of symbols of which most are labels, so a symbol is made when
-it is asked for. `kvmbpf.objfile.elf` reads the tables.
+it is asked for. `kvmbpf.model.objfile.elf` reads the tables.
 """
 
 from __future__ import annotations

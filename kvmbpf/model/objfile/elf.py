@@ -18,7 +18,7 @@ from typing import NamedTuple
 from elftools.elf import enums
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.symbols import (
+from kvmbpf.model.objfile.symbols import (
     SHN_LORESERVE,
     SYMBOL_BYTES,
     Section,

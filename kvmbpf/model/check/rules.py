@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kvmbpf.check import loading, sense
-from kvmbpf.check.finding import Finding, Rule, Severity
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile import DeviceObject
+from kvmbpf.model.check import loading, sense
+from kvmbpf.model.check.finding import Finding, Rule, Severity
+from kvmbpf.model.objfile import DeviceObject
 
 Check = Callable[[DeviceObject], Iterator[Finding]]
 

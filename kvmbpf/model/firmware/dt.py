@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 import fdt
 
-from kvmbpf.dts import (
+from kvmbpf.errors import PlacementError
+from kvmbpf.model.dts import (
     Cells,
     DtsError,
     Part,
@@ -33,11 +34,10 @@ from kvmbpf.dts import (
     encode_value,
     parse_value,
 )
-from kvmbpf.errors import PlacementError
-from kvmbpf.firmware.interrupts import Controller
-from kvmbpf.firmware.tree import Tree, cells_of, joined, path_of, strings_of
-from kvmbpf.placement import PORT_END, Placed
-from kvmbpf.spec import Bus, DeviceSpec, PropertySpec
+from kvmbpf.model.firmware.interrupts import Controller
+from kvmbpf.model.firmware.tree import Tree, cells_of, joined, path_of, strings_of
+from kvmbpf.model.placement import PORT_END, Placed
+from kvmbpf.model.spec import Bus, DeviceSpec, PropertySpec
 
 FRAGMENT_BUS = "kvmbpf-bus"
 """The node that devices are under in a fragment."""

@@ -25,11 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvmbpf.dts import Bytes, Cells, DtsError, Reference, Strings, parse_value
 from kvmbpf.errors import PlacementError, UnsupportedError
-from kvmbpf.firmware import aml
-from kvmbpf.placement import Placed
-from kvmbpf.spec import Bus, DeviceSpec, PropertySpec, Trigger
+from kvmbpf.model.dts import Bytes, Cells, DtsError, Reference, Strings, parse_value
+from kvmbpf.model.firmware import aml
+from kvmbpf.model.placement import Placed
+from kvmbpf.model.spec import Bus, DeviceSpec, PropertySpec, Trigger
 
 # Device properties for _DSD.
 # Source: "_DSD (Device Specific Data) Implementation Guide", 3.1.

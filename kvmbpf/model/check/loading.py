@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 
-from kvmbpf.check.finding import Finding, Rule, Severity, line_of
-from kvmbpf.objfile import RESET_PROGRAM, DeviceObject, EntryKind
-from kvmbpf.objfile.btf import BTF_SECTION
-from kvmbpf.objfile.names import (
+from kvmbpf.model.check.finding import Finding, Rule, Severity, line_of
+from kvmbpf.model.objfile import RESET_PROGRAM, DeviceObject, EntryKind
+from kvmbpf.model.objfile.btf import BTF_SECTION
+from kvmbpf.model.objfile.names import (
     DEVICE_KFUNCS,
     HELPERS,
     KERNEL_KFUNCS,
@@ -22,11 +22,11 @@ from kvmbpf.objfile.names import (
     STRUCT_OPS_HELPERS,
     helper_name,
 )
-from kvmbpf.objfile.needs import Uses
-from kvmbpf.objfile.ops import OpsMap, read_ops_maps
-from kvmbpf.objfile.symbols import printable
-from kvmbpf.placement import PAGE_BYTES
-from kvmbpf.spec import Bus
+from kvmbpf.model.objfile.needs import Uses
+from kvmbpf.model.objfile.ops import OpsMap, read_ops_maps
+from kvmbpf.model.objfile.symbols import printable
+from kvmbpf.model.placement import PAGE_BYTES
+from kvmbpf.model.spec import Bus
 
 OPS_TYPE = "kvm_bpf_ops"
 OPS_PROGRAMS = ("read", "write", "reset")

@@ -16,12 +16,12 @@ from functools import cached_property
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.objfile.btf import Btf
-from kvmbpf.objfile.btfext import BtfExt
-from kvmbpf.objfile.elf import ElfImage
-from kvmbpf.objfile.layout import MapInfo, StateInfo, read_maps, read_state
-from kvmbpf.objfile.needs import INSTRUCTION_BYTES, CodeMap
-from kvmbpf.objfile.notes import (
+from kvmbpf.model.objfile.btf import Btf
+from kvmbpf.model.objfile.btfext import BtfExt
+from kvmbpf.model.objfile.elf import ElfImage
+from kvmbpf.model.objfile.layout import MapInfo, StateInfo, read_maps, read_state
+from kvmbpf.model.objfile.needs import INSTRUCTION_BYTES, CodeMap
+from kvmbpf.model.objfile.notes import (
     NOTE_SECTION,
     REGION_BYTES,
     REGION_PROGRAMS,
@@ -29,8 +29,8 @@ from kvmbpf.objfile.notes import (
     Notes,
     read_notes,
 )
-from kvmbpf.objfile.symbols import Symbol
-from kvmbpf.spec import DeviceSpec
+from kvmbpf.model.objfile.symbols import Symbol
+from kvmbpf.model.spec import DeviceSpec
 
 RESET_PROGRAM = "kvmbpf_reset"
 CALL_RESET_PROGRAM = "kvmbpf_call_reset"
