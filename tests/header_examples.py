@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmbpf.compile import HEADERS
+from kvmbpf.author.compile import HEADERS
 
 DEVICE = 'KVMBPF_DEVICE(example, .compatible = "a,b", .regions = { KVMBPF_MMIO(16) }, .irqs = 1);'
 READ = "KVMBPF_READ(struct kvmbpf_access *acc)\n{\n\treturn KVMBPF_DECLINE;\n}"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+from kvmbpf.author.compile import compile_library
 from kvmbpf.bench.loop_guest import END_PORT, Access, LoopGuest
-from kvmbpf.compile import compile_library
 from kvmbpf.errors import KernelCallError, VmmError
 
 SOURCE = Path(__file__).resolve().parent / "minimal_vmm.c"

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from kvmbpf.author.compile import compile_library
 from kvmbpf.bench.loop_guest import END_PORT
 from kvmbpf.closing import Closing
-from kvmbpf.compile import compile_library
 from kvmbpf.errors import KvmBpfError, StateError, VmmError
 from kvmbpf.kernel.kvm import Kvm
 from kvmbpf.kernel.kvm.vcpu import Vcpu

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmbpf.author.compile import compile_shipped
 from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import Access, LoopGuest
 from kvmbpf.bench.minimal_vmm import MinimalVmm
-from kvmbpf.compile import compile_shipped
 from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf import BpfObject
 from kvmbpf.model.objfile import read_device

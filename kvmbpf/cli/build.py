@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from kvmbpf.compile import compile_device, find_clang, object_name
+from kvmbpf.author.compile import compile_device, find_clang, object_name
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile import read_device
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from kvmbpf.scaffold import make_device
+from kvmbpf.author.scaffold import make_device
 
 
 @click.command()

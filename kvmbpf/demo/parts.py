@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmbpf.compile import HEADERS, SHIPPED, compile_shipped, find_clang
+from kvmbpf.author.compile import HEADERS, SHIPPED, compile_shipped, find_clang
 from kvmbpf.demo.debian import DebianKernel, fetch_debian_kernel
 from kvmbpf.demo.guest_files import GUEST_INIT, build_initramfs, build_module, build_reader
 from kvmbpf.errors import StateError

@@ -7,7 +7,7 @@ listener does. A ring has one reader: a second listener is told who it is. An
 update hands ring and flag on; where the new object brings its own, these are
 listened to from then on.
 
-Source: kvmbpf/bpf/kvmbpf_log.h, kvmbpf_access.h.
+Source: kvmbpf/author/bpf/kvmbpf_log.h, kvmbpf_access.h.
 """
 
 from __future__ import annotations

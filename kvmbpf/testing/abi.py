@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The structures between a natively compiled device and its test.
 
-Source: kvmbpf/bpf/kvmbpf_native.h, which has them in the same order.
+Source: kvmbpf/author/bpf/kvmbpf_native.h, which has them in the same order.
 """
 
 from __future__ import annotations

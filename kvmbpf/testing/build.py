@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmbpf.compile import (
+from kvmbpf.author.compile import (
     HEADERS,
     compile_device,
     compile_native,

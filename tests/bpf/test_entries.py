@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device
+from kvmbpf.author.compile import compile_device
 from kvmbpf.errors import BadFileError, KernelCallError, StateError, UnsupportedError
 from kvmbpf.kernel.libbpf.carry import carry_over
 from kvmbpf.kernel.libbpf.object import BpfObject

@@ -127,7 +127,7 @@ def test_variables_are_the_same_by_name_and_type() -> None:
 
 
 def test_an_object_will_do_on_the_kernel(tmp_path: Path) -> None:
-    from kvmbpf.compile import compile_device
+    from kvmbpf.author.compile import compile_device
 
     made = compile_device(SHIPPED / "demo" / "demo_v1.bpf.c", tmp_path / "demo.bpf.o")
     with Device.on_kernel(made) as dev:

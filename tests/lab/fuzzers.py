@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from kvmbpf.compile import compile_device
+from kvmbpf.author.compile import compile_device
 from tests.lab.objects import OBJECTS_VARIABLE
 
 # The tests that need them; for others they are not compiled.

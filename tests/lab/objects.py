@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kvmbpf.compile import compile_device
+from kvmbpf.author.compile import compile_device
 from tests.header_examples import CONCURRENT_EXAMPLE, DESIGN_EXAMPLE, examples
 
 OBJECTS_VARIABLE = "KVMBPF_TEST_OBJECTS"

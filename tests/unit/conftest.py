@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device
+from kvmbpf.author.compile import compile_device
 
 DEVICES = Path(__file__).resolve().parents[2] / "kvmbpf" / "devices"
 PROGS = Path(__file__).resolve().parent / "progs"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import SHIPPED, compile_shipped
+from kvmbpf.author.compile import SHIPPED, compile_shipped
 from kvmbpf.model.firmware import Base, to_dtb
 from kvmbpf.model.objfile import read_device
 from kvmbpf.model.placement import Placed

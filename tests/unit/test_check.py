@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import SHIPPED, compile_device, compile_shipped, find_clang, header_folders
+from kvmbpf.author.compile import (
+    SHIPPED,
+    compile_device,
+    compile_shipped,
+    find_clang,
+    header_folders,
+)
 from kvmbpf.model.check import SCHEMA, Finding, Rule, Severity, check_file
 from kvmbpf.model.check.loading import MANY_INSTRUCTIONS
 from kvmbpf.model.objfile.elf import ElfImage

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.compile, and what the author's header accepts and refuses."""
+"""kvmbpf.author.compile, and what the author's header accepts and refuses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from kvmbpf.author.compile import HEADERS, compile_device, compile_library, find_clang
 from kvmbpf.bench.minimal_vmm import SOURCE as MINIMAL_VMM
 from kvmbpf.bench.paced_guest import SOURCE as PACED_VCPU
-from kvmbpf.compile import HEADERS, compile_device, compile_library, find_clang
 from kvmbpf.errors import BadFileError, UnsupportedError
 from kvmbpf.model.objfile import read_device, read_object
 from kvmbpf.model.objfile.elf import ElfImage
 from kvmbpf.model.spec import Bus, Trigger
 from tests.header_examples import DESIGN_EXAMPLE
 
-DEVICES = HEADERS.parent / "devices"
+DEVICES = HEADERS.parents[1] / "devices"
 
 BODIES = """
 KVMBPF_READ(struct kvmbpf_access *acc) { acc->value = 0; return 0; }

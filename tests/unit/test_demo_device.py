@@ -9,7 +9,7 @@ from functools import reduce
 
 import pytest
 
-from kvmbpf.compile import SHIPPED
+from kvmbpf.author.compile import SHIPPED
 from kvmbpf.testing import Device, Irq
 
 ID, VERSION, COUNTER, DOORBELL, CONTROL, DOORBELLS = 0x00, 0x04, 0x08, 0x10, 0x14, 0x18

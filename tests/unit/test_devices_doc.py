@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import HEADERS, compile_device
+from kvmbpf.author.compile import HEADERS, compile_device
 from kvmbpf.model.objfile import read_device
 from kvmbpf.testing import Device
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device
+from kvmbpf.author.compile import compile_device
 from kvmbpf.errors import BadFileError
 from kvmbpf.kernel.uapi.kvmbpf import kvmbpf_call, kvmbpf_log_record
 from kvmbpf.model.objfile.btf import Btf, Kind

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_shipped
+from kvmbpf.author.compile import compile_shipped
 from kvmbpf.model.objfile import read_object
 from kvmbpf.model.objfile.describe import SCHEMA, describe
 from kvmbpf.model.objfile.elf import ElfImage

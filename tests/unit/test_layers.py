@@ -23,18 +23,16 @@ LAYERS: list[set[str]] = [
         "errors",
         "closing",
         "model",
-        "compile",
-        "scaffold",
     },
     {"kernel", "lab"},
-    {"backends", "testing"},
+    {"author", "backends", "testing"},
     {"manager", "bench"},
     {"cli", "demo", "__main__"},
 ]
 UNPRIVILEGED = (
     *("model.spec", "model.objfile", "model.objfile.ops", "model.objfile.describe"),
     *("model.check", "model.dts", "model.firmware", "model.placement"),
-    *("testing", "scaffold"),
+    *("author.compile", "author.scaffold", "testing"),
     *("cli.build", "cli.inspect", "cli.check", "cli.new", "cli.dt", "cli.acpi"),
 )
 PRIVILEGED = ("kvmbpf.kernel", "kvmbpf.backends")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device
+from kvmbpf.author.compile import compile_device
+from kvmbpf.author.scaffold import make_device
 from kvmbpf.errors import BadFileError, StateError
 from kvmbpf.model.objfile import read_device
-from kvmbpf.scaffold import make_device
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device
+from kvmbpf.author.compile import compile_device
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile import read_device
 from kvmbpf.model.objfile.elf import ElfImage

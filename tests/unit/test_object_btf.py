@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.model.objfile.btf and kvmbpf.model.objfile.btfext: types, source lines and CO-RE relocations.
+"""The readers of .BTF and .BTF.ext: types, source lines and CO-RE relocations.
 
 Objects are compared with what bpftool reads in them.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device, find_clang
+from kvmbpf.author.compile import compile_device, find_clang
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile.btf import MAX_DEPTH, Btf, Kind
 from kvmbpf.model.objfile.btfext import BtfExt

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device, find_clang, header_folders
+from kvmbpf.author.compile import compile_device, find_clang, header_folders
 from kvmbpf.model.objfile import DeviceObject, read_object
 from kvmbpf.model.objfile.elf import ElfImage
 from kvmbpf.model.objfile.layout import (

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from kvmbpf.compile import compile_shipped
+from kvmbpf.author.compile import compile_shipped
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile.elf import ElfImage
 from kvmbpf.model.objfile.notes import NOTE_SECTION, read_notes

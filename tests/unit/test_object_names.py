@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""kvmbpf.model.objfile.names: the numbers of this machine's headers, the functions of our series."""
+"""model.objfile.names: the numbers of this machine's headers, the functions of our series."""
 
 from __future__ import annotations
 

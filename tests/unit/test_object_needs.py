@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device
+from kvmbpf.author.compile import compile_device
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile import EntryKind, read_object
 from kvmbpf.model.objfile.elf import ElfImage

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.compile import compile_device, find_clang, header_folders
+from kvmbpf.author.compile import compile_device, find_clang, header_folders
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile import EntryKind, read_device, read_object
 from kvmbpf.model.objfile.elf import MAX_FILE_BYTES, ElfImage

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The numbers and structures of the author's header that user space shares.
 
-Source: kvmbpf/bpf/kvmbpf_access.h and kvmbpf_entry.h.
+Source: kvmbpf/author/bpf/kvmbpf_access.h and kvmbpf_entry.h.
 """
 
 from __future__ import annotations

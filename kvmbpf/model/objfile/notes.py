@@ -6,7 +6,7 @@ describes them byte by byte. Every byte is checked before it is believed: what
 is accepted has one way only to be written down. The effort is linear in the
 section's size, and the number of notes is bounded.
 
-Source: kvmbpf/bpf/kvmbpf.bpf.h, which writes them.
+Source: kvmbpf/author/bpf/kvmbpf.bpf.h, which writes them.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _NEWEST_NAMED_CLANG = 30
 _MEND = f"install clang {OLDEST_CLANG} or newer (Debian: apt install clang)"
 
 HEADERS = Path(__file__).resolve().parent / "bpf"
-SHIPPED = Path(__file__).resolve().parent / "devices"
+SHIPPED = Path(__file__).resolve().parents[1] / "devices"
 
 _DIAGNOSTIC = re.compile(
     r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?:fatal )?error: (?P<text>.*)"
