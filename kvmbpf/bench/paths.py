@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.author.compile import compile_shipped
-from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import Access, LoopGuest
 from kvmbpf.bench.minimal_vmm import MinimalVmm
 from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf import BpfObject
+from kvmbpf.manager.backends import kernel
 from kvmbpf.model.objfile import read_device
 from kvmbpf.model.placement import Placed
 from kvmbpf.model.spec import Bus

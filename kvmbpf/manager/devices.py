@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmbpf.backends import kernel
 from kvmbpf.errors import BadFileError, LayoutError, StateError
 from kvmbpf.kernel.kvm import borrow_vm
 from kvmbpf.kernel.libbpf import BpfLink, BpfMap, BpfObject, Carried, carry_over, state_name
 from kvmbpf.kernel.libbpf.map import ObjectMap
 from kvmbpf.kernel.rights import require
+from kvmbpf.manager.backends import kernel
 from kvmbpf.manager.limits import set_limits
 from kvmbpf.manager.record import DeviceRecord, IrqRecord, Limits, ObjectVersion, RegionRecord
 from kvmbpf.manager.store import DevicePins, Store, state_of

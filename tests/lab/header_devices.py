@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import FREE_PORT
 from kvmbpf.kernel.kvm import KvmDevice
 from kvmbpf.kernel.libbpf import BpfLink, BpfObject
 from kvmbpf.kernel.libbpf.globals import Globals
 from kvmbpf.kernel.uapi.kvmbpf import CALL_READ, CALL_WRITE, KVMBPF_DECLINE, kvmbpf_call
+from kvmbpf.manager.backends import kernel
 from kvmbpf.model.objfile import read_device
 from kvmbpf.model.placement import Placed
 from kvmbpf.model.spec import Bus, DeviceSpec

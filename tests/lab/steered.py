@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
 from kvmbpf.kernel.kvm import KvmDevice
 from kvmbpf.kernel.libbpf import BpfLink, BpfObject, StructOps
 from kvmbpf.kernel.uapi import kvm as uapi
+from kvmbpf.manager.backends import kernel
 from kvmbpf.model.objfile import read_device
 from kvmbpf.model.placement import Placed
 from tests.lab.objects import device_object

@@ -8,12 +8,12 @@ import os
 
 import pytest
 
-from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import LOOP_DONE, Access, LoopGuest
 from kvmbpf.errors import KernelCallError
 from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf import BpfObject, StructOps
 from kvmbpf.kernel.uapi import kvm as uapi
+from kvmbpf.manager.backends import kernel
 from tests.lab.objects import device_object
 from tests.lab.steered import DECLINE, GPA, placed_steered, reaches_vmm, steered
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from kvmbpf.backends import kernel
 from kvmbpf.errors import KernelCallError
 from kvmbpf.kernel.libbpf import BpfObject, carry_over
 from kvmbpf.kernel.uapi import kvm as uapi
+from kvmbpf.manager.backends import kernel
 from kvmbpf.model.objfile import read_device
 from tests.header_examples import Example, examples
 from tests.lab.header_devices import Attached, attached, called

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.backends import kernel
 from kvmbpf.bench.loop_guest import LoopGuest
 from kvmbpf.errors import KernelCallError, StateError
 from kvmbpf.kernel.ioctl import ioctl_struct, ioctl_value
 from kvmbpf.kernel.kvm import Kvm
 from kvmbpf.kernel.libbpf import BpfLink, BpfObject
 from kvmbpf.kernel.uapi import kvm as uapi
+from kvmbpf.manager.backends import kernel
 from tests.lab.leaks import assert_nothing_leaked
 from tests.lab.objects import device_object
 from tests.lab.steered import GPA, placed_steered, prepared, reaches_vmm, steered
