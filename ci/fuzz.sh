@@ -19,6 +19,6 @@ export KVMBPF_FUZZ_SECONDS="$seconds" KVMBPF_FUZZ_SEED="$seed" KVMBPF_REQUIRE=1
 export KVMBPF_LAB_SILENCE_S="${KVMBPF_LAB_SILENCE_S:-$((seconds + SLACK_S))}"
 # Last what the debug kernel has to say of it all: its log, and what it lost.
 LOG=tests/lab/test_kernel_log.py
-exec "$VENV/bin/pytest" -rP tests/lab/test_fuzz.py tests/lab/test_kill.py \
+exec "$VENV/bin/pytest" -rP tests/lab/kernel_patches/test_fuzz.py tests/lab/kernel_patches/test_kill.py \
 	"$LOG::test_the_kernel_logged_no_bug_and_no_warning[debug]" \
 	"$LOG::test_no_memory_of_kvm_or_bpf_was_lost[debug]" "$@"

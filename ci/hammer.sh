@@ -17,5 +17,5 @@ export KVMBPF_HAMMER_UPDATES="$updates" KVMBPF_STREAM_READS="$reads"
 export KVMBPF_GUEST_ON_DEBUG=1 KVMBPF_REQUIRE=1
 # A report comes after 50 updates, or under the stream after 200: 9 s an update are plenty.
 export KVMBPF_LAB_SILENCE_S="${KVMBPF_LAB_SILENCE_S:-1800}"
-exec "$VENV/bin/pytest" -rP tests/lab/test_hammer.py tests/lab/test_stream.py \
-	tests/lab/test_guest_driver_life.py "$@"
+exec "$VENV/bin/pytest" -rP tests/lab/guest_driver/test_hammer.py tests/lab/kernel_patches/test_stream.py \
+	tests/lab/guest_driver/test_guest_driver_life.py "$@"

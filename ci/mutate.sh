@@ -13,5 +13,5 @@ count="${MUTATIONS:-1000000}"
 seed="${FUZZ_SEED:-${KVMBPF_FUZZ_SEED:-0x$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')}}"
 say "$count mutations with KVMBPF_FUZZ_SEED=$seed"
 export KVMBPF_MUTATIONS="$count" KVMBPF_FUZZ_SEED="$seed" KVMBPF_REQUIRE=1
-exec "$VENV/bin/pytest" -rP tests/unit/test_object_mutations.py \
-	tests/unit/test_dts_mutations.py "$@"
+exec "$VENV/bin/pytest" -rP tests/unit/model/test_object_mutations.py \
+	tests/unit/model/test_dts_mutations.py "$@"

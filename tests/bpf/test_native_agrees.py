@@ -17,12 +17,13 @@ import pytest
 from kvmbpf.errors import StateError
 from kvmbpf.testing import Access, Device
 from tests.kit import KIT, SOURCES, Op
+from tests.places import ROOT
 
 pytestmark = [pytest.mark.bpf, pytest.mark.usefixtures("no_fd_leak")]
 
 SEED = 0x6B766D62
 ACCESSES = 10_000
-SHIPPED = Path(__file__).resolve().parents[2] / "kvmbpf" / "devices"
+SHIPPED = ROOT / "kvmbpf" / "devices"
 
 # goldfish-rtc's time, and what starts its timer
 _RTC_LEFT_OUT = (0x00, 0x04, 0x08)

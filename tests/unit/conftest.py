@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from kvmbpf.author.compile import compile_device
+from tests.places import ROOT
 
-DEVICES = Path(__file__).resolve().parents[2] / "kvmbpf" / "devices"
-PROGS = Path(__file__).resolve().parent / "progs"
+DEVICES = ROOT / "kvmbpf" / "devices"
+PROGS = Path(__file__).parent / "progs"
 
 
 def _compile(source: Path, name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:

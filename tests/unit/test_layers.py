@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
+
 PACKAGES = (ROOT / "kvmbpf", ROOT / "qemu_glue")
 
 # Lowest first. A module may import its own layer and those below.

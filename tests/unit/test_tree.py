@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
+
 # Files without comments, and what documents carry instead.
 WITHOUT_SPDX = {".md", ".txt", ".toml", ".patch", ".fragment", ""}
 KERNEL_PARTS = ("guest_driver/kvmbpf_demo/", "tests/lab/guest_module/")

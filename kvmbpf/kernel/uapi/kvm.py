@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """KVM's numbers and structures, as far as kvmbpf uses them.
 
-Names keep the kernel's spelling. ``tests/lab/test_uapi.py`` compiles the same
+Names keep the kernel's spelling. ``tests/lab/kernel/test_uapi.py`` compiles the same
 names against the headers of the lab's kernel and compares every one.
 
 Source: include/uapi/linux/kvm.h, linux 6.12 with the series of kernel_patches.
