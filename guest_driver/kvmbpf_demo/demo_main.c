@@ -21,37 +21,6 @@
 
 #include "kvmbpf_demo.h"
 
-static void demo_free(struct kref *refs)
-{
-	struct demo *demo = container_of(refs, struct demo, refs);
-
-	demo_hammer_free(demo);
-	kfree(demo);
-}
-
-void demo_get(struct demo *demo)
-{
-	kref_get(&demo->refs);
-}
-
-void demo_put(struct demo *demo)
-{
-	kref_put(&demo->refs, demo_free);
-}
-
-/**
- * demo_stop - let go whoever is in one of our files, and take no more records
- * @demo: the device; calling it twice is fine
- */
-void demo_stop(struct demo *demo)
-{
-	mutex_lock(&demo->ring.lock);
-	WRITE_ONCE(demo->stopping, true);
-	mutex_unlock(&demo->ring.lock);
-	wake_up_all(&demo->rung);
-	wake_up_all(&demo->ring.readable);
-}
-
 static void demo_put_action(void *data)
 {
 	demo_put(data);

@@ -15,7 +15,7 @@
 #include <linux/minmax.h>
 #include <linux/types.h>
 
-#include "demo_hammer.h"
+#include "demo_seen.h"
 
 /**
  * demo_seen_begin - begin as if the reply before the first had been seen

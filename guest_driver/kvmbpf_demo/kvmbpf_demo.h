@@ -3,6 +3,7 @@
  * The demo device's driver: what its parts share.
  *
  * demo_main.c		binds the driver, takes interrupts
+ * demo_life.c		the references to a device, and the end of its binding
  * demo_registers.c	sysfs files that read and write registers
  * demo_ring.c		the ring that the device fills in this guest's memory
  * demo_chardev.c	/dev/kvmbpf-demoN, which hands its records on
@@ -174,7 +175,7 @@ static inline bool demo_stopping(struct demo *demo)
 	return READ_ONCE(demo->stopping);
 }
 
-/* demo_main.c */
+/* demo_life.c */
 void demo_get(struct demo *demo);
 void demo_put(struct demo *demo);
 void demo_stop(struct demo *demo);
