@@ -22,7 +22,7 @@ from pathlib import Path
 from kvmbpf.errors import BadFileError, LayoutError, StateError
 from kvmbpf.kernel.kvm import borrow_vm
 from kvmbpf.kernel.libbpf import BpfLink, BpfMap, BpfObject, Carried, carry_over, state_name
-from kvmbpf.kernel.libbpf.map import ObjectMap
+from kvmbpf.kernel.libbpf.object_map import ObjectMap
 from kvmbpf.kernel.rights import require
 from kvmbpf.manager.backends import kernel
 from kvmbpf.manager.limits import set_limits

@@ -30,7 +30,7 @@ from kvmbpf.kernel.libbpf import BpfObject, StructOps
 try:
     with BpfObject.open(sys.argv[1]) as obj:
         obj.load()
-        ops = StructOps(obj.map("congestion"))
+        ops = StructOps(obj, "congestion")
         print("made")
         ops.prepare()
         print("prepared")

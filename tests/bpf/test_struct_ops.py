@@ -38,7 +38,7 @@ AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 def loaded(path: Path) -> Iterator[tuple[BpfObject, StructOps]]:
     with BpfObject.open(path) as obj:
         obj.load()
-        yield obj, StructOps(obj.map("congestion"))
+        yield obj, StructOps(obj, "congestion")
 
 
 def call_init() -> None:
@@ -162,7 +162,7 @@ from kvmbpf.kernel.libbpf.struct_ops import StructOps
 pin, path, bss = sys.argv[1:]
 with BpfObject.open(path) as new, BpfLink.open_pinned(pin) as link:
     new.load()
-    ops = StructOps(new.map("congestion"))
+    ops = StructOps(new, "congestion")
     ops.prepare()
     link.update(ops.map)
     new.map("prog.bss").pin(bss)
@@ -204,7 +204,7 @@ def test_wrong_order_is_refused(build: Compile) -> None:
         BpfObject.open(build("congestion")) as obj,
         pytest.raises(StateError, match="is not loaded"),
     ):
-        StructOps(obj.map("congestion")).prepare()
+        StructOps(obj, "congestion").prepare()
 
 
 def test_wrong_members_are_refused(build: Compile) -> None:
@@ -233,6 +233,6 @@ def test_a_member_that_the_object_sets_reaches_the_kernel(build: Compile) -> Non
 def test_maps_that_make_no_link_are_refused(build: Compile) -> None:
     with BpfObject.open(build("congestion", "UNLINKED")) as obj:
         with pytest.raises(BadFileError, match=r"section \.struct_ops: .* put it in"):
-            StructOps(obj.map("congestion"))
+            StructOps(obj, "congestion")
         with pytest.raises(BadFileError, match="is no struct_ops map"):
-            StructOps(obj.map("prog.bss"))
+            StructOps(obj, "prog.bss")

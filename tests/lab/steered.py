@@ -88,6 +88,6 @@ def prepared(name: str, device_fd: int = 0) -> Iterator[StructOps]:
     """Give a loaded object's struct_ops, ready to be attached or to replace."""
     with BpfObject.open(device_object(name)) as loaded:
         loaded.load()
-        ops = StructOps(loaded.map(kernel.OPS_MAP))
+        ops = StructOps(loaded, kernel.OPS_MAP)
         ops.prepare(device_fd=device_fd)
         yield ops

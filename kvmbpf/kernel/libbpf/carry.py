@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 from kvmbpf.errors import LayoutDifference, LayoutError, StateError
 from kvmbpf.kernel.libbpf.layout import section_differences, type_differences
-from kvmbpf.kernel.libbpf.map import BpfMap, ObjectMap
+from kvmbpf.kernel.libbpf.map import BpfMap
 from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.object_map import ObjectMap
 from kvmbpf.kernel.uapi import bpf as uapi
 
 _NEVER = (".rodata", ".kconfig", ".ksyms")

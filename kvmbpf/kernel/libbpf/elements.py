@@ -15,14 +15,11 @@ machine may have CPUs. Values are written whole (`kvmbpf.kernel.libbpf.values`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from kvmbpf.errors import StateError
+from kvmbpf.kernel.libbpf.plain_map import PlainMap
 from kvmbpf.kernel.libbpf.values import Codec, Given, Raw, Scalar, Value, codec
 from kvmbpf.kernel.uapi import bpf as uapi
-
-if TYPE_CHECKING:
-    from kvmbpf.kernel.libbpf.map import BpfMap
 
 _ARRAYS = (uapi.BPF_MAP_TYPE_ARRAY, uapi.BPF_MAP_TYPE_PERCPU_ARRAY)
 
@@ -35,7 +32,7 @@ class Elements:
     :raise KernelCallError: when the kernel does not give out its types.
     """
 
-    def __init__(self, data: BpfMap) -> None:
+    def __init__(self, data: PlainMap) -> None:
         spec = data.spec
         if not spec.key_size:
             raise StateError(f"map {data.name} has no keys")

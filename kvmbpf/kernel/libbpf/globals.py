@@ -14,14 +14,12 @@ so that a program that runs meanwhile may see half of it, or be seen so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from kvmbpf.errors import StateError
 from kvmbpf.kernel.libbpf.btf import Btf, BtfVariable
+from kvmbpf.kernel.libbpf.plain_map import PlainMap
 from kvmbpf.kernel.libbpf.values import Codec, Given, Scalar, Value, codec
-
-if TYPE_CHECKING:
-    from kvmbpf.kernel.libbpf.map import BpfMap
 
 # native codes of memoryview.cast(): one load or store of that many bytes
 Code = Literal["B", "H", "I", "Q"]
@@ -35,9 +33,9 @@ class Globals:
     :param subject: whose variables these are, for error messages.
     """
 
-    def __init__(self, maps: Iterable[BpfMap], subject: str) -> None:
+    def __init__(self, maps: Iterable[PlainMap], subject: str) -> None:
         self._subject = subject
-        self._where: dict[str, tuple[BpfMap, Btf, BtfVariable]] = {}
+        self._where: dict[str, tuple[PlainMap, Btf, BtfVariable]] = {}
         for data in maps:
             if data.btf is None:
                 continue
@@ -53,7 +51,7 @@ class Globals:
     def __len__(self) -> int:
         return len(self._where)
 
-    def _find(self, name: str) -> tuple[BpfMap, Btf, BtfVariable]:
+    def _find(self, name: str) -> tuple[PlainMap, Btf, BtfVariable]:
         try:
             return self._where[name]
         except KeyError:

@@ -19,7 +19,8 @@ from typing import Self
 from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf.btf import Btf, vmlinux_btf
 from kvmbpf.kernel.libbpf.lib import call_failed, libbpf
-from kvmbpf.kernel.libbpf.map import BpfMap, map_info
+from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.libbpf.plain_map import map_info
 from kvmbpf.kernel.uapi import bpf as uapi
 
 _KEY = bytes(4)

@@ -27,7 +27,7 @@ from kvmbpf.kernel.libbpf.btf import Btf
 from kvmbpf.kernel.libbpf.globals import Globals
 from kvmbpf.kernel.libbpf.lib import Feature, error_text, libbpf, need
 from kvmbpf.kernel.libbpf.load_errors import load_failed, program_refused, telling
-from kvmbpf.kernel.libbpf.map import ObjectMap
+from kvmbpf.kernel.libbpf.object_map import ObjectMap
 from kvmbpf.kernel.libbpf.program import BpfProgram
 from kvmbpf.kernel.libbpf.verifier_log import VerifierLogs
 from kvmbpf.kernel.uapi import bpf as uapi
@@ -60,7 +60,7 @@ class BpfObject(Closing):
         self.programs: dict[str, BpfProgram] = {}
         this = lib.bpf_object__next_map(handle, None)
         while this:
-            found = ObjectMap(self, self._guard(this))
+            found = ObjectMap(self.btf, self._guard(this))
             self.maps[found.name] = found
             this = lib.bpf_object__next_map(handle, this)
         this = lib.bpf_object__next_program(handle, None)

@@ -27,7 +27,8 @@ from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf.btf import Btf, BtfMember, vmlinux_btf
 from kvmbpf.kernel.libbpf.lib import Feature, call_failed, libbpf, need
 from kvmbpf.kernel.libbpf.link import BpfLink
-from kvmbpf.kernel.libbpf.map import ObjectMap, map_info
+from kvmbpf.kernel.libbpf.object import BpfObject
+from kvmbpf.kernel.libbpf.plain_map import map_info
 from kvmbpf.kernel.libbpf.program import BpfProgram
 from kvmbpf.kernel.uapi import bpf as uapi
 
@@ -39,22 +40,23 @@ Field = int | bytes
 class StructOps:
     """A struct_ops map of an object.
 
-    :param ops: the map, named as its variable in ``.struct_ops.link``.
-    :raise BadFileError: when it is no struct_ops map, or in section
+    :param owner: the object.
+    :param name: the map's: that of its variable in ``.struct_ops.link``.
+    :raise BadFileError: when there is no such map, it is no struct_ops map, or in section
         ``.struct_ops``, which makes no link.
     :raise UnsupportedError: when libbpf is too old for it.
     """
 
-    def __init__(self, ops: ObjectMap) -> None:
-        self.map = ops
-        self._object = ops.object
+    def __init__(self, owner: BpfObject, name: str) -> None:
+        self.object = owner
+        self.map = ops = owner.map(name)
         self._prepared = False
         need(Feature.STRUCT_OPS)
         if ops.type != uapi.BPF_MAP_TYPE_STRUCT_OPS:
-            raise BadFileError(self._object.path, f"map `{ops.name}` is no struct_ops map")
+            raise BadFileError(self.object.path, f"map `{ops.name}` is no struct_ops map")
         if not ops.spec.flags & uapi.BPF_F_LINK:
             raise BadFileError(
-                self._object.path,
+                self.object.path,
                 f"struct_ops `{ops.name}` makes no link: put it in section .struct_ops.link",
                 section=".struct_ops",
             )
@@ -129,7 +131,7 @@ class StructOps:
             if with_programs or plain:
                 need(Feature.STRUCT_OPS_FIELDS)
             return {}, {}
-        handles = {program.handle: program for program in self._object.programs.values()}
+        handles = {program.handle: program for program in self.object.programs.values()}
         programs: dict[str, BpfProgram] = {}
         values: dict[str, Field] = {}
         with image:
@@ -146,10 +148,10 @@ class StructOps:
         return programs, values
 
     def _local_members(self) -> tuple[Btf, tuple[BtfMember, ...]]:
-        _, type_id = self._object.struct_ops_struct(self.map)
-        btf = self._object.btf
+        _, type_id = self.object.struct_ops_struct(self.map)
+        btf = self.object.btf
         if btf is None:
-            raise BadFileError(self._object.path, "no BTF: compile with -g")
+            raise BadFileError(self.object.path, "no BTF: compile with -g")
         return btf, btf.get(type_id).members
 
 

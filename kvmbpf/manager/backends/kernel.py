@@ -98,14 +98,14 @@ def attach(device: KvmDevice, spec: DeviceSpec, loaded: BpfObject) -> BpfLink:
 
     :raise KernelCallError: EEXIST when the device's place is taken.
     """
-    ops = StructOps(loaded.map(OPS_MAP))
+    ops = StructOps(loaded, OPS_MAP)
     ops.prepare(_programs(spec, loaded), device_fd=device.fileno())
     return ops.attach()
 
 
 def prepare_replacement(spec: DeviceSpec, loaded: BpfObject) -> StructOps:
     """Get a loaded object's programs ready for `BpfLink.update`, without a device."""
-    ops = StructOps(loaded.map(OPS_MAP))
+    ops = StructOps(loaded, OPS_MAP)
     ops.prepare(_programs(spec, loaded), device_fd=0)
     return ops
 

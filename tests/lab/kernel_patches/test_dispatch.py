@@ -99,7 +99,7 @@ def test_an_absent_callback_declines() -> None:
         kernel.create_device(guest.vm, placed) as device,
     ):
         loaded.load()
-        ops = StructOps(loaded.map(kernel.OPS_MAP))
+        ops = StructOps(loaded, kernel.OPS_MAP)
         ops.prepare(device_fd=device.fileno())
         with ops.attach():
             assert guest.loop(Access.READ, 1) == 0x51EE9, "a sleepable program answers"

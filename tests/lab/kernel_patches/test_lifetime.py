@@ -117,7 +117,7 @@ def test_a_replacement_answers_the_next_access() -> None:
         assert device.get("version") == 1
         device.link.update(second.map)
         assert not reaches_vmm(device.guest)
-        assert second.map.object.globals["version"] == 2
+        assert second.object.globals["version"] == 2
         assert device.get("calls") == 1
 
 
@@ -142,7 +142,7 @@ def test_a_replacement_is_replaced_in_turn() -> None:
             with prepared(name) as ops:
                 device.link.update(ops.map)
                 assert not reaches_vmm(device.guest)
-                assert ops.map.object.globals["calls"] == 1
+                assert ops.object.globals["calls"] == 1
 
 
 def test_a_defunct_link_is_not_updated() -> None:
