@@ -11,7 +11,7 @@
 docs/devices.md, "Test without a kernel", says what is like the kernel and what is not.
 """
 
-from kvmbpf.testing.device import Device, TestedDevice
+from kvmbpf.testing.device import Device
 from kvmbpf.testing.native import DeviceBug
 from kvmbpf.testing.replies import (
     Access,
@@ -21,6 +21,7 @@ from kvmbpf.testing.replies import (
     Irq,
     Reply,
 )
+from kvmbpf.testing.tested import TestedDevice
 
 __all__ = [
     "Access",

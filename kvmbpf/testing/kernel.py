@@ -18,9 +18,9 @@ from kvmbpf.kernel.libbpf.object import BpfObject
 from kvmbpf.kernel.uapi.kvmbpf import CALL_READ, CALL_RESET, CALL_WRITE, kvmbpf_call
 from kvmbpf.testing.build import build
 from kvmbpf.testing.describe import describe
-from kvmbpf.testing.device import TestedDevice
 from kvmbpf.testing.globals import Globals
 from kvmbpf.testing.replies import Access, Irq, Reply, make_reply
+from kvmbpf.testing.tested import TestedDevice
 from kvmbpf.testing.types import Variable
 
 

@@ -28,7 +28,7 @@ def imported(path: Path, known: set[str]) -> set[str]:
     return found - {module_of(path)}
 
 
-@pytest.mark.parametrize("room", ["kernel/libbpf"])
+@pytest.mark.parametrize("room", ["kernel/libbpf", "testing"])
 def test_a_rooms_modules_make_no_circle(room: str) -> None:
     paths = sorted((ROOT / "kvmbpf" / room).glob("*.py"))
     known = {module_of(path) for path in paths}
