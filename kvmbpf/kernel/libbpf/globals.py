@@ -8,7 +8,8 @@ shared with the running program, once it is loaded; in the initial image before.
 
 Values are those of `kvmbpf.kernel.libbpf.values`. Integers, enums, pointers and bools are
 read and written in one access each; whatever else as it comes, member by member,
-so that a program that runs meanwhile may see half of it, or be seen so.
+so that a program that runs meanwhile may see half of it, or be seen so. Of a section that
+cannot be mapped (`kvmbpf.kernel.libbpf.section_memory`) that holds for all.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf.btf import Btf, vmlinux_btf
 from kvmbpf.kernel.libbpf.lib import call_failed, libbpf
 from kvmbpf.kernel.libbpf.map import BpfMap
-from kvmbpf.kernel.libbpf.plain_map import map_info
+from kvmbpf.kernel.libbpf.map_info import map_info
 from kvmbpf.kernel.uapi import bpf as uapi
 
 _KEY = bytes(4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from kvmbpf.errors import StateError
 from kvmbpf.kernel.libbpf.btf import Btf, KernelTypes
@@ -29,7 +30,7 @@ class ObjectMap(BpfMap):
         self._owned = None
         self._types = KernelTypes()  # the object has them
         self._shares_types = False
-        self._memory = None
+        self._memories = {}
         self.reused = False
         lib, this = libbpf(), handle()
         self.name = lib.bpf_map__name(this).decode(errors="replace")
@@ -103,11 +104,10 @@ class ObjectMap(BpfMap):
             return None
         return memoryview((ctypes.c_char * size.value).from_address(address)).cast("B")
 
-    def memory(self, *, write: bool) -> memoryview:
-        """Return a data section's memory: the initial image until it is loaded.
+    def memory(self, *, write: bool) -> AbstractContextManager[memoryview]:
+        """Give a data section's memory: the initial image until it is loaded.
 
-        :raise StateError: when it is written and constant, or the object is closed.
-        :raise KernelCallError: when the map cannot be mapped.
+        Raises as the map's own, and a StateError when the map holds no variables.
         """
         if not self.loaded:
             image = self.image()

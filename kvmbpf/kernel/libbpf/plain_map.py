@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
 import mmap
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,8 @@ from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf import pinning
 from kvmbpf.kernel.libbpf.btf import Btf, BtfVariable, KernelTypes
 from kvmbpf.kernel.libbpf.lib import call_failed, libbpf
+from kvmbpf.kernel.libbpf.map_info import map_info
+from kvmbpf.kernel.libbpf.section_memory import map_section, refuse_copy_back
 from kvmbpf.kernel.uapi import bpf as uapi
 
 _PER_CPU = frozenset(
@@ -51,20 +55,6 @@ class MapSpec(NamedTuple):
     value_type_id: int
 
 
-def map_info(fd: int) -> uapi.bpf_map_info:
-    """Ask the kernel about a map.
-
-    :param fd: its descriptor (C ``int``), still the caller's.
-    :raise KernelCallError: when it is no map.
-    """
-    info = uapi.bpf_map_info()
-    length = ctypes.c_uint32(ctypes.sizeof(info))
-    result: int = libbpf().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(length))
-    if result < 0:
-        raise call_failed(f"bpf_obj_get_info_by_fd({fd})", result)
-    return info
-
-
 class PlainMap(Closing):
     """A map in the kernel, by descriptor.
 
@@ -80,7 +70,8 @@ class PlainMap(Closing):
         self._btf_id = int(info.btf_id)
         self._types = types if types is not None else KernelTypes()
         self._shares_types = types is not None
-        self._memory: mmap.mmap | None = None
+        # by whether it is written; None where it cannot be mapped
+        self._memories: dict[bool, mmap.mmap | None] = {}
         self.name = bytes(info.name).decode(errors="replace")
         self.spec = MapSpec(
             info.type,
@@ -235,25 +226,38 @@ class PlainMap(Closing):
             return ()
         return self.btf.variables(self.spec.value_type_id)
 
-    def memory(self, *, write: bool) -> memoryview:
-        """Return a data section's memory, shared with the running programs.
+    def memory(self, *, write: bool) -> AbstractContextManager[memoryview]:
+        """Give a data section's memory inside a block: a view of the value.
+
+        It is shared with the running programs, where the kernel lets it be mapped.
+        Where not, it is a copy, and one that is written goes back whole at the
+        block's end: see `kvmbpf.kernel.libbpf.section_memory`.
 
         :param write: whether it is to be written.
-        :return: a view of the value; the caller releases it.
-        :raise StateError: when it is written and constant, or the map is closed.
-        :raise KernelCallError: when the map cannot be mapped.
+        :raise StateError: when it is written and constant, it is written and can only be
+            copied and has something of the kernel's in it, or the map is closed.
+        :raise KernelCallError: when the kernel refuses.
         """
         fd = self.fd
-        constant = bool(self.spec.flags & uapi.BPF_F_RDONLY_PROG)
-        if write and constant:
+        if write and self.spec.flags & uapi.BPF_F_RDONLY_PROG:
             raise StateError(f"map {self.name}: constant since it was loaded")
-        if self._memory is None:
-            prot = mmap.PROT_READ if constant else mmap.PROT_READ | mmap.PROT_WRITE
-            try:
-                self._memory = mmap.mmap(fd, self.spec.value_size, mmap.MAP_SHARED, prot)
-            except OSError as error:
-                raise call_failed(f"mmap({self.name})", -(error.errno or 0)) from error
-        return memoryview(self._memory)
+        if write not in self._memories:
+            self._memories[write] = map_section(fd, self.name, self.spec.value_size, write=write)
+        mapped = self._memories[write]
+        if mapped is not None:
+            return memoryview(mapped)
+        if write and self.btf is not None:
+            refuse_copy_back(self.name, self.btf, self.spec.value_type_id)
+        return self._copy(write=write)
+
+    @contextlib.contextmanager
+    def _copy(self, *, write: bool) -> Iterator[memoryview]:
+        key = bytes(self.spec.key_size)
+        content = bytearray(self.lookup(key) or b"")
+        with memoryview(content) as view:
+            yield view if write else view.toreadonly()
+        if write:
+            self.update(key, bytes(content))
 
     # names
 
@@ -269,9 +273,10 @@ class PlainMap(Closing):
 
     def _release(self) -> None:
         """Let go of memory and types."""
-        memory, self._memory = self._memory, None
-        if memory is not None:
-            memory.close()
+        while self._memories:
+            memory = self._memories.popitem()[1]
+            if memory is not None:
+                memory.close()
         if not self._shares_types:
             self._types.close()
 

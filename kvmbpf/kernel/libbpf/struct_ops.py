@@ -27,8 +27,8 @@ from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.libbpf.btf import Btf, BtfMember, vmlinux_btf
 from kvmbpf.kernel.libbpf.lib import Feature, call_failed, libbpf, need
 from kvmbpf.kernel.libbpf.link import BpfLink
+from kvmbpf.kernel.libbpf.map_info import map_info
 from kvmbpf.kernel.libbpf.object import BpfObject
-from kvmbpf.kernel.libbpf.plain_map import map_info
 from kvmbpf.kernel.libbpf.program import BpfProgram
 from kvmbpf.kernel.uapi import bpf as uapi
 

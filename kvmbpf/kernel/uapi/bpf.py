@@ -74,6 +74,7 @@ BPF_F_REPLACE: Final = 1 << 2
 BPF_F_RDONLY: Final = 1 << 3
 BPF_F_WRONLY: Final = 1 << 4
 BPF_F_RDONLY_PROG: Final = 1 << 7
+BPF_F_MMAPABLE: Final = 1 << 10
 BPF_F_LINK: Final = 1 << 13
 
 BPF_OBJ_NAME_LEN: Final = 16
