@@ -198,3 +198,17 @@ def test_a_section_of_the_author_s_own_is_state(build: Compile) -> None:
         v1.load()
         with pytest.raises(LayoutError, match=r"state \.data\.own: variable `other` is new"):
             carry_over(v2, v1.maps)
+
+
+def test_a_size_that_libbpf_chooses_is_no_difference(build: Compile, bpffs: Path) -> None:
+    with BpfObject.open(build("perf")) as v1:
+        v1.load()
+        v1.map("events").pin(bpffs / "events")
+    with BpfMap.open_pinned(bpffs / "events") as old:
+        with BpfObject.open(build("perf")) as v2:
+            assert carry_over(v2, {"events": old}).carried == ("events",)
+            v2.load()
+            assert v2.map("events").id == old.id
+        with BpfObject.open(build("perf", "ENTRIES=1")) as v3:
+            (difference,) = compare_state(v3, {"events": old}).differences
+            assert (difference.what, difference.after) == ("max_entries", "1")

@@ -105,7 +105,9 @@ def map_differences(state: str, old: BpfMap, new: BpfMap) -> list[LayoutDifferen
         if before and after and old.btf is not None and new.btf is not None:
             typed = type_differences(state, old.btf, before, new.btf, after, part)
         found += typed or _number(state, f"{part}_size", was, now)
-    found += _number(state, "max_entries", a.max_entries, b.max_entries)
+    if not (b.type == uapi.BPF_MAP_TYPE_PERF_EVENT_ARRAY and b.max_entries == 0):
+        # else libbpf makes it of as many entries as there are CPUs
+        found += _number(state, "max_entries", a.max_entries, b.max_entries)
     found += _number(state, "flags", a.flags & ~_NOT_KEPT, b.flags & ~_NOT_KEPT)
     return found
 

@@ -16,6 +16,8 @@ from typing import Final
 # enum bpf_map_type
 BPF_MAP_TYPE_HASH: Final = 1
 BPF_MAP_TYPE_ARRAY: Final = 2
+BPF_MAP_TYPE_PROG_ARRAY: Final = 3
+BPF_MAP_TYPE_PERF_EVENT_ARRAY: Final = 4
 BPF_MAP_TYPE_PERCPU_HASH: Final = 5
 BPF_MAP_TYPE_PERCPU_ARRAY: Final = 6
 BPF_MAP_TYPE_LRU_PERCPU_HASH: Final = 10
