@@ -90,6 +90,7 @@ def _state(found: DeviceInfo) -> Facts:
     facts = [("state", f"version {found.record.state_version} of its layout")]
     for value in found.state:
         facts.append((f"  {value.name}", f"{plain(value.value)}  {value.type}"))
+    facts += [("unreadable", problem) for problem in found.unreadable]
     return facts
 
 
@@ -137,6 +138,7 @@ def _as_json(found: DeviceInfo) -> dict[str, Any]:
         ],
         "maps": [dataclasses.asdict(one) for one in found.maps],
         "state": [{**dataclasses.asdict(one), "value": plain(one.value)} for one in found.state],
+        "unreadable": list(found.unreadable),
         "condition": _condition_json(found.condition),
         "no_condition": found.no_condition or None,
     }

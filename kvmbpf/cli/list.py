@@ -14,7 +14,8 @@ from kvmbpf.cli.options import AS_JSON
 from kvmbpf.cli.table import columns, where
 from kvmbpf.kernel.libbpf import plain
 from kvmbpf.kernel.rights import lacking
-from kvmbpf.manager import DeviceStatus, Store, device_state, list_devices, without_record
+from kvmbpf.manager import DeviceRecord, DeviceStatus, Listed, Store, list_all
+from kvmbpf.manager.state import read_state
 
 SCHEMA = 1
 _HEAD = ("VM", "PID", "DEVICE", "REGIONS", "IRQS", "OBJECT")
@@ -23,13 +24,21 @@ _HEAD = ("VM", "PID", "DEVICE", "REGIONS", "IRQS", "OBJECT")
 @click.command(name="list")
 @AS_JSON
 def list_command(as_json: bool) -> None:
-    """List attached devices; with --json, each with its state."""
+    """List attached devices; with --json, each with its state.
+
+    One that cannot be read is listed with the reason.
+    """
     store = Store()
-    found = list_devices(store)
-    for vm, device, wrong in without_record(store):
-        click.echo(f"kvmbpf: device {device} of VM {vm} can only be detached: {wrong}", err=True)
+    found = list_all(store)
+    for one in found:
+        if one.status is None and one.attached:
+            click.echo(
+                f"kvmbpf: device {one.device} of VM {one.vm} can only be detached: "
+                f"{one.unreadable}",
+                err=True,
+            )
     if as_json:
-        devices = [_as_json(store, status) for status in found]
+        devices = [_as_json(store, one) for one in found]
         click.echo(json.dumps({"schema": SCHEMA, "devices": devices}, indent=1))
         return
     if not found:
@@ -39,33 +48,43 @@ def list_command(as_json: bool) -> None:
         click.echo(line)
 
 
-def _row(status: DeviceStatus) -> tuple[str, ...]:
-    record = status.record
+def _row(one: Listed) -> tuple[str, ...]:
+    if one.status is None:
+        return one.vm, "-", one.device or "-", "-", "-", f"unreadable: {one.unreadable}"
+    record, version = one.status.record, one.status.version
     return (
         record.vm,
         str(record.pid),
         record.device,
         ",".join(map(where, record.regions)),
         ",".join(str(irq.gsi) for irq in record.irqs) or "-",
-        Path(status.version.path).name if status.version else "unknown",
+        Path(version.path).name if version else "unknown",
     )
 
 
-def _as_json(store: Store, status: DeviceStatus) -> dict[str, Any]:
-    record = status.record
-    facts = dataclasses.asdict(record)
+def _as_json(store: Store, one: Listed) -> dict[str, Any]:
+    if one.status is None:
+        unknown = dict.fromkeys(field.name for field in dataclasses.fields(DeviceRecord))
+        facts: dict[str, Any] = {**unknown, "vm": one.vm, "device": one.device}
+        facts |= {"attached": one.attached, "object": None, "state": None}
+        facts["unreadable"] = one.unreadable
+    else:
+        facts = {**dataclasses.asdict(one.status.record), **_now(store, one.status)}
     del facts["versions"]
-    return {
-        **facts,
+    return facts
+
+
+def _now(store: Store, status: DeviceStatus) -> dict[str, Any]:
+    """Return what is so now; the state is null without CAP_SYS_ADMIN, which its types take."""
+    now = {
         "attached": status.attached,
         "object": dataclasses.asdict(status.version) if status.version else None,
-        "state": _state(store, status),
     }
-
-
-def _state(store: Store, status: DeviceStatus) -> dict[str, object] | None:
-    """Return the state; None without CAP_SYS_ADMIN, which its types take."""
     if lacking("CAP_SYS_ADMIN"):
-        return None
-    state = device_state(store, status.record.vm, status.record.device)
-    return {name: plain(value) for name, value in state.items()}
+        return {**now, "state": None, "unreadable": "state: it takes CAP_SYS_ADMIN to read it"}
+    state = read_state(store, status.record.vm, status.record.device)
+    return {
+        **now,
+        "state": {one.name: plain(one.value) for one in state.values},
+        "unreadable": "; ".join(state.problems) or None,
+    }

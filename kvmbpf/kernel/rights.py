@@ -17,6 +17,7 @@ from kvmbpf.errors import KernelCallError, UnsupportedError
 
 NUMBERS = {
     "CAP_DAC_OVERRIDE": 1,
+    "CAP_DAC_READ_SEARCH": 2,
     "CAP_SYS_PTRACE": 19,
     "CAP_SYS_ADMIN": 21,
     "CAP_PERFMON": 38,

@@ -15,10 +15,9 @@ from kvmbpf.manager.devices import (
     attach,
     detach,
     find_device,
-    list_devices,
     update,
-    without_record,
 )
+from kvmbpf.manager.listing import Listed, list_all, list_devices
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.state import device_state
 from kvmbpf.manager.store import Store
@@ -28,6 +27,7 @@ __all__ = [
     "DeviceRecord",
     "DeviceStatus",
     "Limits",
+    "Listed",
     "Store",
     "Update",
     "UpdateStep",
@@ -36,7 +36,7 @@ __all__ = [
     "device_state",
     "find_device",
     "keep_freed_memory",
+    "list_all",
     "list_devices",
     "update",
-    "without_record",
 ]

@@ -28,7 +28,8 @@ from kvmbpf.kernel.libbpf.loaded import (
 )
 from kvmbpf.kernel.rights import require
 from kvmbpf.kernel.uapi import kvm as uapi
-from kvmbpf.manager.devices import DeviceStatus, find_device, list_devices
+from kvmbpf.manager.devices import DeviceStatus, find_device
+from kvmbpf.manager.listing import list_devices
 from kvmbpf.manager.opening import try_open
 from kvmbpf.manager.record import DeviceRecord
 from kvmbpf.manager.store import Store

@@ -18,10 +18,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from kvmbpf.errors import BadFileError, LayoutError, StateError
 from kvmbpf.kernel.kvm import borrow_vm
-from kvmbpf.kernel.libbpf import BpfLink, BpfMap, BpfObject, Carried, carry_over, state_name
+from kvmbpf.kernel.libbpf import (
+    BpfLink,
+    BpfMap,
+    BpfObject,
+    Carried,
+    LinkInfo,
+    carry_over,
+    state_name,
+)
 from kvmbpf.kernel.libbpf.object_map import ObjectMap
 from kvmbpf.kernel.rights import require
 from kvmbpf.manager.backends import kernel
@@ -65,6 +74,12 @@ class DeviceStatus:
     attached: bool
     link_id: int
     map_id: int
+
+    @classmethod
+    def of(cls, record: DeviceRecord, link: LinkInfo) -> Self:
+        """Put together what the record and the link say."""
+        version = record.attached(link.map_id)
+        return cls(record, version, not link.defunct, link.id, link.map_id)
 
 
 @dataclass(frozen=True)
@@ -214,49 +229,21 @@ def update(
 def detach(store: Store, device: str, *, vm: str | None = None) -> Detached:
     """Take a device away: the guest's next access goes to the VMM.
 
-    Works also where the device's record is lost, or another kvmbpf's.
+    Works also where the device's record is lost, or another kvmbpf's, or its pin no link.
 
     :raise StateError: when no such device is attached.
     """
     store.sweep_all()
     vm = store.find(device, vm)
     with store.lock(vm):
-        with open_link(store.pins(vm, device)) as link:
-            pid = None
-            with contextlib.suppress(BadFileError):
-                pid = store.read(vm, device).pid
+        pid = None
+        with contextlib.suppress(BadFileError):
+            pid = store.read(vm, device).pid
+        # Something else in the link's place attaches nothing, and goes with the rest.
+        with contextlib.suppress(BadFileError), open_link(store.pins(vm, device)) as link:
             link.detach()
         store.forget(vm, device)
         return Detached(vm, device, pid)
-
-
-def list_devices(store: Store) -> list[DeviceStatus]:
-    """Return all attached devices, after sweeping what is left of others."""
-    store.sweep_all()
-    found = []
-    for vm in store.vms():
-        for device in store.devices(vm):
-            # Another process may be attaching or detaching it at this moment.
-            with contextlib.suppress(BadFileError, NotAttachedError):
-                found.append(status(store, vm, device))
-    return found
-
-
-def without_record(store: Store) -> list[tuple[str, str, str]]:
-    """Return the devices that are attached and that nobody knows the place of.
-
-    :return: VM, device, and what is wrong with its record.
-    """
-    found = []
-    for vm in store.vms():
-        for device in store.devices(vm):
-            try:
-                status(store, vm, device)
-            except NotAttachedError:
-                continue
-            except BadFileError as error:
-                found.append((vm, device, str(error)))
-    return found
 
 
 def find_device(store: Store, device: str, vm: str | None = None) -> DeviceStatus:
@@ -277,10 +264,7 @@ def status(store: Store, vm: str, device: str) -> DeviceStatus:
     """
     with open_link(store.pins(vm, device)) as link:
         info = link.info()
-    record = store.read(vm, device)
-    return DeviceStatus(
-        record, record.attached(info.map_id), not info.defunct, info.id, info.map_id
-    )
+    return DeviceStatus.of(store.read(vm, device), info)
 
 
 def open_link(pins: DevicePins) -> BpfLink:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from kvmbpf.errors import KernelCallError
 from kvmbpf.kernel.kvm import KvmDevice
+from kvmbpf.kernel.libbpf.btf import KernelTypes
 from kvmbpf.kernel.libbpf.loaded import LoadedProgram, ProgramInfo, open_map_id, program_ids
 from kvmbpf.kernel.libbpf.map import BpfMap
 from kvmbpf.kernel.rights import require, user_name
@@ -24,9 +25,10 @@ from kvmbpf.kernel.uapi import bpf as bpf_uapi
 from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.manager.devices import DeviceStatus, find_device
 from kvmbpf.manager.limits import read_limits
+from kvmbpf.manager.listing import UNREADABLE
 from kvmbpf.manager.opening import try_open
 from kvmbpf.manager.record import DeviceRecord, Limits, ObjectVersion
-from kvmbpf.manager.state import PRIVATE, StateValue, typed_state
+from kvmbpf.manager.state import PRIVATE, StateValue, read_state
 from kvmbpf.manager.store import Store
 
 _REASONS = {uapi.KVM_BPF_FAULT_ERROR: "error", uapi.KVM_BPF_FAULT_SLOW: "slow"}
@@ -156,7 +158,8 @@ class DeviceInfo:
     :param record: what its manager wrote down.
     :param object: None when an unknown object answers.
     :param programs: that answer now.
-    :param state: the values of its variables.
+    :param state: the values of its variables, as far as they can be read.
+    :param unreadable: a line for each thing that cannot be read, with the reason.
     :param condition: None where KVM cannot be asked.
     :param no_condition: why, then; else empty.
     """
@@ -168,6 +171,7 @@ class DeviceInfo:
     programs: tuple[Program, ...]
     maps: tuple[StateMap, ...]
     state: tuple[StateValue, ...]
+    unreadable: tuple[str, ...]
     condition: Condition | None
     no_condition: str
 
@@ -183,14 +187,22 @@ def device_info(store: Store, device: str, *, vm: str | None = None) -> DeviceIn
     require("kvmbpf info", "CAP_SYS_ADMIN")  # to see programs and types
     record = found.record
     condition, reason = read_condition(record)
+    problems: list[str] = []
+    try:
+        programs = read_programs(found)
+    except UNREADABLE as error:
+        programs = []
+        problems.append(f"programs: {error}")
+    state = read_state(store, record.vm, record.device)
     return DeviceInfo(
         record=record,
         link_id=found.link_id,
         vmm=find_vmm(record.pid),
         object=_object_file(found.version),
-        programs=tuple(read_programs(found)),
+        programs=tuple(programs),
         maps=tuple(_maps(store, record)),
-        state=tuple(typed_state(store, record.vm, record.device)),
+        state=state.values,
+        unreadable=(*problems, *state.problems),
         condition=condition,
         no_condition=reason,
     )
@@ -277,13 +289,15 @@ def _object_file(version: ObjectVersion | None) -> ObjectFile | None:
 
 
 def _maps(store: Store, record: DeviceRecord) -> list[StateMap]:
+    """Return the maps that hold state; for one that cannot be read see `read_state`."""
     pins = store.pins(record.vm, record.device)
     found = []
-    with contextlib.ExitStack() as stack:
-        for pinned in pins.open_maps(stack).values():
-            name = pinned.section or pinned.name
-            if not name.removeprefix(".data.").startswith(PRIVATE):
-                found.append(_map(name, pinned))
+    with KernelTypes() as types:
+        for pin in pins.map_names():
+            with contextlib.suppress(*UNREADABLE), pins.open_pin(pin, types) as pinned:
+                name = pinned.section or pinned.name
+                if not name.removeprefix(".data.").startswith(PRIVATE):
+                    found.append(_map(name, pinned))
     return found
 
 

@@ -2,7 +2,8 @@
 """An attached device's state: its global variables, with their types and values.
 
 Read from the very memory that the programs use, while they use it: each integer
-is of one moment, a larger value need not be. What the header of this project
+is of one moment, a larger value need not be (of a section that cannot be mapped see
+`kvmbpf.kernel.libbpf.section_memory`). What the header of this project
 keeps in there for itself (``kvmbpf_...``) is no state of the device.
 """
 
@@ -11,10 +12,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from kvmbpf.errors import StateError
+from kvmbpf.errors import BadFileError, KernelCallError, StateError
 from kvmbpf.kernel.libbpf import BpfMap, Value
+from kvmbpf.kernel.libbpf.btf import KernelTypes
 from kvmbpf.kernel.libbpf.spelling import spell
-from kvmbpf.manager.store import Store
+from kvmbpf.manager.store import Store, state_of
 
 PRIVATE = "kvmbpf_"
 State = dict[str, Value]
@@ -34,10 +36,23 @@ class StateValue:
     value: Value
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What could be read of a device's state, and what could not.
+
+    :param values: in the order of their sections.
+    :param problems: a line for each section or map that could not be read, with the reason.
+    """
+
+    values: tuple[StateValue, ...]
+    problems: tuple[str, ...]
+
+
 def device_state(store: Store, vm: str, device: str) -> State:
     """Read an attached device's global variables, by name.
 
     :raise StateError: when it is not attached.
+    :raise KernelCallError: when the kernel refuses.
     """
     return {found.name: found.value for found in typed_state(store, vm, device)}
 
@@ -46,6 +61,7 @@ def typed_state(store: Store, vm: str, device: str) -> list[StateValue]:
     """Read an attached device's global variables, in the order of their sections.
 
     :raise StateError: when it is not attached.
+    :raise KernelCallError: when the kernel refuses.
     """
     pins = store.pins(vm, device)
     if not pins.link.exists():
@@ -53,6 +69,25 @@ def typed_state(store: Store, vm: str, device: str) -> list[StateValue]:
     with contextlib.ExitStack() as stack:
         maps = pins.open_maps(stack)
         return [value for found in maps.values() for value in _values(found)]
+
+
+def read_state(store: Store, vm: str, device: str) -> Reading:
+    """Read as much as can be read of a device's global variables."""
+    pins = store.pins(vm, device)
+    values: list[StateValue] = []
+    problems: list[str] = []
+    try:
+        names = pins.map_names()
+    except KernelCallError as error:
+        return Reading((), (str(error),))
+    with KernelTypes() as types:
+        for name in names:
+            try:
+                with pins.open_pin(name, types) as found:
+                    values += _values(found)
+            except (BadFileError, KernelCallError, StateError) as error:
+                problems.append(f"state {state_of(name)}: {error}")
+    return Reading(tuple(values), tuple(problems))
 
 
 def _values(found: BpfMap) -> list[StateValue]:

@@ -84,11 +84,13 @@ class DevicePins:
         """Open all pinned maps, by their states' names."""
         types = stack.enter_context(KernelTypes())
         return {
-            state_of(name): stack.enter_context(
-                BpfMap.open_pinned(self.maps / _escape(name), types)
-            )
+            state_of(name): stack.enter_context(self.open_pin(name, types))
             for name in self.map_names()
         }
+
+    def open_pin(self, name: str, types: KernelTypes) -> BpfMap:
+        """Open a map by its pin's name; the caller owns it."""
+        return BpfMap.open_pinned(self.maps / _escape(name), types)
 
     def open_map(self, state: str) -> BpfMap | None:
         """Open a pinned map by its state's name, the caller's; None where there is no pin."""
@@ -224,10 +226,12 @@ class Store:
         A device is one only while its link is attached: a VM that has gone, or
         a manager that died before it had attached, leaves the rest behind. An
         update that died leaves state that no version uses, before its switch or
-        after it.
+        after it. What cannot be read is left alone: nobody knows what it is.
         """
         for device in self.devices(vm):
             map_id = self._answering(vm, device)
+            if map_id is None:
+                continue
             if not map_id:
                 self.forget(vm, device)
                 continue
@@ -241,19 +245,33 @@ class Store:
         self._remove_empty(vm)
 
     def sweep_all(self) -> None:
-        """Sweep every VM that has something to sweep and that nobody is changing."""
-        for vm in self.vms():
-            if not self._is_tidy(vm):
-                with contextlib.suppress(lock.HeldError), self.lock(vm, 0.0):
-                    self.sweep(vm)
+        """Sweep every VM that has something to sweep and that nobody is changing.
 
-    def _answering(self, vm: str, device: str) -> int:
-        """Return the id of the map that a device's link has attached; 0 for none."""
-        link = self.pins(vm, device).open_link()
-        if link is None:
-            return 0
-        with link:
-            return link.info().map_id
+        What cannot be removed of one VM stays, and costs the others nothing.
+        """
+        for vm in self.vms():
+            if self._is_tidy(vm):
+                continue
+            with (
+                contextlib.suppress(lock.HeldError),
+                self.lock(vm, 0.0),
+                contextlib.suppress(KernelCallError),
+            ):
+                self.sweep(vm)
+
+    def _answering(self, vm: str, device: str) -> int | None:
+        """Return the id of the map that a device's link has attached; 0 for none.
+
+        :return: None where that cannot be known: the pin cannot be opened, or is no link.
+        """
+        try:
+            link = self.pins(vm, device).open_link()
+            if link is None:
+                return 0
+            with link:
+                return link.info().map_id
+        except (BadFileError, KernelCallError):
+            return None
 
     def _surplus(self, vm: str, device: str, map_id: int) -> tuple[DeviceRecord | None, list[str]]:
         """Return what an update that died has left of an attached device.
@@ -268,7 +286,10 @@ class Store:
         version = record.attached(map_id)
         if version is None:
             return None, []
-        pinned = self.pins(vm, device).map_names()
+        try:
+            pinned = self.pins(vm, device).map_names()
+        except KernelCallError:
+            return None, []
         surplus = [name for name in pinned if name not in version.maps]
         if record.versions == (version,):
             return None, surplus
@@ -286,12 +307,15 @@ class Store:
 
     def _is_tidy(self, vm: str) -> bool:
         """Tell whether a sweep would find nothing; without the lock, so only perhaps."""
-        devices = self.devices(vm)
-        if not devices or self._partial(vm):
-            return False
+        try:
+            devices = self.devices(vm)
+            if not devices or self._partial(vm):
+                return False
+        except KernelCallError:  # nor could it be swept
+            return True
         ids = [self._answering(vm, device) for device in devices]
         return all(
-            map_id and self._surplus(vm, device, map_id) == (None, [])
+            map_id is None or (map_id and self._surplus(vm, device, map_id) == (None, []))
             for device, map_id in zip(devices, ids, strict=True)
         )
 
@@ -301,12 +325,18 @@ class Store:
         :param device: the device's name.
         :param vm: the VM's name; when None the device's must be unique.
         :raise StateError: when there is none, or more than one.
+        :raise KernelCallError: when there is none, and a VM that cannot be looked into.
         """
         check_name("device", device)
-        found = [name for name in self.vms() if device in self.devices(name)]
-        if vm is not None:
-            check_name("VM", vm)
-            found = [name for name in found if name == vm]
+        found, closed = [], None
+        for name in self.vms() if vm is None else [check_name("VM", vm)]:
+            try:
+                if device in self.devices(name):
+                    found.append(name)
+            except KernelCallError as error:
+                closed = error
+        if not found and closed is not None:
+            raise closed
         if not found:
             where = f"VM {vm}" if vm else "any VM"
             raise StateError(f"no device {device} is attached to {where}; see `kvmbpf list`")

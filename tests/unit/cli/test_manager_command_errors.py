@@ -141,3 +141,32 @@ def test_a_run_directory_that_others_may_enter_is_refused(tmp_path: Path) -> Non
     assert "mode 755: it must be" in done.stderr
     assert "mode 700" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_cannot_be_read_is_listed_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    """A file where a link's pin should be: neither is one."""
+    for device in ("first", "second"):
+        pins = tmp_path / "bpf/kvmbpf/vm" / device
+        pins.mkdir(parents=True)
+        (pins / "link").touch()
+    done = run_kvmbpf(tmp_path, "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    head, *rows = (line.split(maxsplit=5) for line in done.stdout.splitlines())
+    assert head == ["VM", "PID", "DEVICE", "REGIONS", "IRQS", "OBJECT"]
+    assert [row[:5] for row in rows] == [
+        ["vm", "-", "first", "-", "-"],
+        ["vm", "-", "second", "-", "-"],
+    ]
+    for row in rows:
+        assert row[5].startswith("unreadable: ")
+        assert "not a pin: a pinned link was expected" in row[5]
+    done = run_kvmbpf(tmp_path, "list", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    devices = json.loads(done.stdout)["devices"]
+    assert [one["device"] for one in devices] == ["first", "second"]
+    for one in devices:
+        assert "a pinned link was expected" in one["unreadable"]
+        assert one["attached"] is one["state"] is one["regions"] is None
+    done = run_kvmbpf(tmp_path, "detach", "first")
+    assert (done.returncode, done.stdout) == (0, "detached first from VM vm\n")
+    assert not (tmp_path / "bpf/kvmbpf/vm/first").exists()
