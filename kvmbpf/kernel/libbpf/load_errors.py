@@ -15,12 +15,13 @@ from pathlib import Path
 from kvmbpf.errors import BadFileError, KvmBpfError, UnsupportedError, VerifierError
 from kvmbpf.kernel.libbpf.btf import kernel_struct_home
 from kvmbpf.kernel.libbpf.capabilities import load_hint
+from kvmbpf.kernel.libbpf.externs import extern_failed
 from kvmbpf.kernel.libbpf.lib import Feature, call_failed, need
 from kvmbpf.kernel.libbpf.refusal import explain
 from kvmbpf.kernel.libbpf.source_lines import source_lookup
 from kvmbpf.kernel.rights import lacking
 
-_NOISE = ("failed to load object", "failed to open ")
+_NOISE = "failed to load object"
 _NO_FUNCTION = re.compile(r"extern \(func ksym\) '(?P<name>\w+)': not found")
 _OTHER_FUNCTION = re.compile(r"extern \(func ksym\) '(?P<name>\w+)': func_proto .* incompatible")
 
@@ -47,7 +48,11 @@ def program_refused(path: Path, name: str, log: str, messages: Sequence[str]) ->
 
 
 def load_failed(
-    path: Path, result: int, messages: Sequence[str], struct_ops: Iterable[str]
+    path: Path,
+    result: int,
+    messages: Sequence[str],
+    struct_ops: Iterable[str],
+    options: Sequence[str] = (),
 ) -> KvmBpfError:
     """Build the error of an object that was not loaded for another reason.
 
@@ -55,6 +60,7 @@ def load_failed(
     :param result: of ``bpf_object__load()``: a negative errno.
     :param messages: what libbpf said.
     :param struct_ops: the names of the struct_ops types that it needs.
+    :param options: the names of its variables in ``.kconfig``.
     :raise UnsupportedError: when one is in a module, and libbpf too old for that.
     """
     for name in struct_ops:
@@ -72,6 +78,8 @@ def load_failed(
                 f"it declares kernel function {found['name']}() otherwise than this kernel "
                 "has it: declare it as in `bpftool btf dump file /sys/kernel/btf/vmlinux format c`",
             )
+    if (missing := extern_failed(path, messages, options)) is not None:
+        return missing
     hint = load_hint() if result == -errno.EPERM else telling(messages)
     return call_failed(f"bpf_object__load({path})", result, hint)
 

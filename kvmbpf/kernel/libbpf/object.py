@@ -24,6 +24,7 @@ from kvmbpf.closing import Closing
 from kvmbpf.errors import BadFileError, StateError
 from kvmbpf.kernel.libbpf import log
 from kvmbpf.kernel.libbpf.btf import Btf
+from kvmbpf.kernel.libbpf.externs import KCONFIG_SECTION
 from kvmbpf.kernel.libbpf.globals import Globals
 from kvmbpf.kernel.libbpf.lib import Feature, error_text, libbpf, need
 from kvmbpf.kernel.libbpf.load_errors import load_failed, program_refused, telling
@@ -211,9 +212,10 @@ class BpfObject(Closing):
         """Load the programs and maps, those left out excepted.
 
         :raise VerifierError: when the verifier refuses a program.
-        :raise UnsupportedError: when the kernel lacks a struct_ops type or a
-            kernel function that the object needs, or libbpf is too old for it.
-        :raise BadFileError: when the object declares a kernel function
+        :raise UnsupportedError: when the kernel lacks a struct_ops type, a kernel function or
+            an option of its configuration that the object needs, that configuration
+            cannot be read, or libbpf is too old.
+        :raise BadFileError: when the object declares a kernel function or option
             otherwise than the kernel has it.
         :raise KernelCallError: when the kernel refuses for another reason.
         :raise StateError: when the object was loaded before, or is closed.
@@ -235,8 +237,15 @@ class BpfObject(Closing):
         if result < 0:
             wanted_ops = (found for found in self.maps.values() if _is_wanted_ops(found))
             types = [self.struct_ops_type(found) for found in wanted_ops]
-            raise load_failed(self.path, result, self.messages, types)
+            raise load_failed(self.path, result, self.messages, types, self._options())
         self._loaded = True
+
+    def _options(self) -> list[str]:
+        """Return the names of the variables that libbpf takes from the kernel's configuration."""
+        section = self.btf.find(KCONFIG_SECTION, uapi.BTF_KIND_DATASEC) if self.btf else None
+        if self.btf is None or section is None:
+            return []
+        return [variable.name for variable in self.btf.variables(section)]
 
     def struct_ops_type(self, ops: ObjectMap) -> str:
         """Return the struct's name of a struct_ops map, as in ``kvm_bpf_ops``.
