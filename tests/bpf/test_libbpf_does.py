@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What libbpf does by itself at a load: the kernel's configuration, its own log.
+"""What libbpf does by itself at a load: pins, the kernel's configuration, its own log.
 
 It looks in fixed places of the host, so each test has a host of its own: a process in a
 mount namespace, where /boot and bpffs are the test's.
@@ -40,6 +40,18 @@ with BpfObject.open(sys.argv[1]) as obj:
         print(json.dumps({"error": str(error), "code": error.exit_code}))
 """
 
+SHARE = """
+import json, pathlib, sys
+from kvmbpf.kernel.libbpf import BpfObject
+
+with BpfObject.open(sys.argv[1]) as one, BpfObject.open(sys.argv[1]) as other:
+    one.load()
+    other.load()
+    ids = [obj.map("kvmbpf_test_shared").id for obj in (one, other)]
+    left = [path.name for path in pathlib.Path("/sys/fs/bpf").glob("kvmbpf*")]
+    print(json.dumps({"maps": len(set(ids)), "left": left}))
+"""
+
 
 def on_a_host(mounts: list[str], code: str, path: Path, **variables: str) -> dict[str, Any]:
     """Run code in a mount namespace; nothing may be said beside what it prints."""
@@ -76,6 +88,11 @@ def load(build: Compile, folder: Path, config: str | None, *defines: str) -> dic
 
 
 HZ = ("OPTION=CONFIG_HZ", "TYPE=unsigned")
+
+
+def test_a_map_that_asks_for_a_pin_is_its_objects_own(build: Compile) -> None:
+    found = on_a_host(["mount -t bpf bpf /sys/fs/bpf"], SHARE, build("pinned"))
+    assert found == {"maps": 2, "left": []}
 
 
 def test_an_option_is_read_from_the_hosts_file(build: Compile, tmp_path: Path) -> None:

@@ -89,6 +89,12 @@ KVMBPF_NATIVE_EXPORT struct kvmbpf_native kvmbpf_native;
 #define __array(name, val) typeof(val) *name[]
 #define __ulong(name, val) enum { kvmbpf_native_unique_##name = val } name
 
+/* No meaning for a device, natively or not: its maps are its VM's own. */
+enum libbpf_pin_type {
+	LIBBPF_PIN_NONE,
+	LIBBPF_PIN_BY_NAME,
+};
+
 #define SEC(name) __attribute__((section(name), used))
 
 #undef __always_inline
@@ -101,6 +107,9 @@ KVMBPF_NATIVE_EXPORT struct kvmbpf_native kvmbpf_native;
 #endif
 #define __hidden __attribute__((visibility("hidden")))
 #define __ksym
+#define __kconfig                                                          \
+	__attribute__((unavailable("a native build has no kernel's configuration: " \
+				   "test the object that kvmbpf build makes of it, on a kernel")))
 #define __kptr
 #define __kptr_untrusted
 #define __percpu_kptr

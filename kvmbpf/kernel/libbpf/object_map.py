@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A map of an opened object.
 
-It may not be loaded yet, its descriptor is libbpf's, and it ends with its object.
+It may not be loaded yet, its descriptor is libbpf's, and it ends with its object. It is
+never one that another object has, unless it is told to use that by `reuse`: a pin
+that its definition asks for is neither looked for nor made.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ class ObjectMap(BpfMap):
         self._memories = {}
         self.reused = False
         lib, this = libbpf(), handle()
+        # LIBBPF_PIN_BY_NAME would have all objects with a map of that name share one.
+        lib.bpf_map__set_pin_path(this, None)
         self.name = lib.bpf_map__name(this).decode(errors="replace")
         self.spec = MapSpec(
             lib.bpf_map__type(this),

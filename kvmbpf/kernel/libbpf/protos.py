@@ -127,6 +127,8 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__autocreate": (c_bool, (c_void_p,)),
     # int bpf_map__set_autocreate(struct bpf_map *map, bool autocreate);
     "bpf_map__set_autocreate": (c_int, (c_void_p, c_bool)),
+    # int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
+    "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
     # int bpf_map__reuse_fd(struct bpf_map *map, int fd);
     "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     # void *bpf_map__initial_value(const struct bpf_map *map, size_t *psize);
