@@ -46,3 +46,8 @@ def test_the_kernels_version_is_there_on_a_kernel_only(tmp_path: Path) -> None:
     with Device.on_kernel(made) as dev:
         assert dev.peek(0) >> 8 == int(major) << 8 | int(minor)
         assert dict(dev.globals) == {}
+
+
+def test_programs_that_nothing_enters_are_not_loaded() -> None:
+    with Device.on_kernel(PROGS / "more_programs.bpf.c") as dev:
+        assert [dev.peek(0), dev.peek(0)] == [0, 1]

@@ -14,6 +14,7 @@ from pathlib import Path
 from kvmbpf.errors import BadFileError, KernelCallError, UnsupportedError
 from kvmbpf.kernel.kvm import KvmDevice, Vm
 from kvmbpf.kernel.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
+from kvmbpf.kernel.uapi import bpf as bpf_uapi
 from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.kernel.uapi.kvmbpf import KERNEL_RESET
 from kvmbpf.model.objfile.needs import CodeMap
@@ -30,17 +31,39 @@ OPS_MAP = "kvmbpf_ops"
 def open_object(path: str | Path, code: CodeMap | None = None) -> BpfObject:
     """Open a device's object, to be loaded for KVM; the caller owns it.
 
+    Programs that KVM does not enter are left out: nothing would ever run them.
+
     :param code: what its programs refer to, where the caller has read that already.
-    :raise BadFileError: when it cannot be read, or libbpf does not take it.
+    :raise BadFileError: when it cannot be read, libbpf does not take it, or it has a table
+        of programs.
     :raise UnsupportedError: when libbpf is missing or too old.
     """
     opened = BpfObject.open(path)
     try:
+        _refuse_program_tables(opened)
+        for program in opened.programs.values():  # libbpf would load every one
+            if not program.section.startswith("struct_ops"):
+                program.autoload = False
         opened.use_kernel_entries(code)
     except BaseException:
         opened.close()
         raise
     return opened
+
+
+def _refuse_program_tables(opened: BpfObject) -> None:
+    """Refuse a map of programs: to load the next version would change this one's.
+
+    libbpf fills it at a load, also one that is carried over and in use, or only tried.
+    And the kernel empties it when the last process that has it open ends.
+    """
+    for found in opened.maps.values():
+        if found.type == bpf_uapi.BPF_MAP_TYPE_PROG_ARRAY:
+            raise BadFileError(
+                opened.path,
+                f"map `{found.name}` is a table of programs, for tail calls, which a device "
+                "cannot have: call functions instead (`static` or __noinline)",
+            )
 
 
 def create_device(vm: Vm, placed: Placed) -> KvmDevice:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.errors import UnsupportedError
+from kvmbpf.errors import BadFileError, UnsupportedError
 from kvmbpf.manager import Store, detach, update
 from kvmbpf.manager.info import device_info
 from tests.lab.bare_vmm import BareVmm
@@ -58,3 +58,16 @@ def test_an_option_of_a_configuration_that_is_not_there_is_named(
     )
     assert store.vms() == []
     assert vmm.reads() is None
+
+
+def test_programs_that_nothing_enters_are_not_loaded(store: Store, vmm: BareVmm) -> None:
+    attach_object(store, vmm, "more_programs")
+    assert vmm.reads(3) == 2
+    assert update(store, device_object("more_programs")).applied
+    assert vmm.reads() == 3
+
+
+def test_a_table_of_programs_is_refused(store: Store, vmm: BareVmm) -> None:
+    with pytest.raises(BadFileError, match="map `table` is a table of programs"):
+        attach_object(store, vmm, "program_table")
+    assert store.vms() == []
