@@ -3,6 +3,7 @@
 
 `check_file` reads an object, and `check_device` applies every rule to it: those of
 `kvmbpf.model.check.loading` say what a kernel or the manager would refuse, those of
+`kvmbpf.model.check.libbpf_does` what libbpf does by itself and kvmbpf decides, those of
 `kvmbpf.model.check.sense` what would load and not do what the device says it does.
 It needs no privilege, and no kernel that has devices.
 """

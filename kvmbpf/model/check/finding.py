@@ -45,6 +45,10 @@ class Rule(enum.StrEnum):
     PATCHED_KERNEL_ONLY = "patched-kernel-only"
     MAP_NOT_USED = "map-not-used"
     PROPERTY = "property"
+    PINNED = "pinned"
+    PROGRAM_TABLE = "program-table"
+    KERNEL_CONFIG = "kernel-config"
+    PROGRAM_NOT_LOADED = "program-not-loaded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.model.check import loading, sense
+from kvmbpf.model.check import libbpf_does, loading, sense
 from kvmbpf.model.check.finding import Finding, Rule, Severity
 from kvmbpf.model.objfile import DeviceObject
 
 Check = Callable[[DeviceObject], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (*loading.CHECKS, *sense.CHECKS)
+CHECKS: tuple[Check, ...] = (*loading.CHECKS, *libbpf_does.CHECKS, *sense.CHECKS)
 
 _ORDER = {severity: place for place, severity in enumerate(Severity)}
 

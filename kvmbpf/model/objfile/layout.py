@@ -101,6 +101,7 @@ class MapInfo:
     :param value_size: in bytes.
     :param entries: at most so many, or the bytes of a ring buffer.
     :param value_type: as C writes it; empty where it is not known.
+    :param pinning: how libbpf would pin it: 1 by its name, 0 not at all.
     """
 
     name: str
@@ -110,6 +111,7 @@ class MapInfo:
     value_size: int = 0
     entries: int = 0
     value_type: str = ""
+    pinning: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the map as a dictionary that `json.dumps` takes."""
@@ -273,6 +275,7 @@ def _map(btf: Btf, variable: Variable) -> MapInfo:
         value_size=_size(btf, types.get("value"), numbers.get("value_size", 0)),
         entries=numbers.get("max_entries", 0),
         value_type=btf.declaration(types["value"]) if "value" in types else "",
+        pinning=numbers.get("pinning", 0),
     )
 
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``kvmbpf check`` on what libbpf would do by itself: pins, options, tables of programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvmbpf.model.check import Finding, Rule, Severity, check_file
+from tests.unit.model.test_check import build
+
+OWN = (Rule.PINNED, Rule.PROGRAM_TABLE, Rule.KERNEL_CONFIG, Rule.PROGRAM_NOT_LOADED)
+USING = "KVMBPF_READ(struct kvmbpf_access *acc) {{ acc->value = {}; return 0; }}\n"
+
+
+def found(path: Path) -> list[Finding]:
+    """Return what these rules find."""
+    findings = [finding for finding in check_file(path) if finding.rule in OWN]
+    for finding in findings:
+        assert "\n" not in finding.sentence + finding.mend
+    return findings
+
+
+def a_map(kind: str, more: str = "", key: str = "__u32") -> str:
+    return (
+        f"struct {{ __uint(type, BPF_MAP_TYPE_{kind}); __uint(max_entries, 4); "
+        f'__type(key, {key}); __type(value, __u32); {more} }} mine SEC(".maps");\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "count"),
+    [
+        ("__uint(pinning, LIBBPF_PIN_BY_NAME);", 1),
+        ("__uint(pinning, LIBBPF_PIN_NONE);", 0),
+        ("", 0),
+    ],
+)
+def test_a_pin_has_no_meaning(tmp_path: Path, more: str, count: int) -> None:
+    findings = found(build(tmp_path, before=a_map("ARRAY", more)))
+    assert len(findings) == count
+    for finding in findings:
+        assert (finding.severity, finding.rule) == (Severity.WARNING, "pinned")
+        assert finding.place == "map mine"
+        assert "each VM has a map of its own" in finding.sentence
+
+
+def test_a_table_of_programs_is_refused(tmp_path: Path) -> None:
+    (finding,) = found(build(tmp_path, before=a_map("PROG_ARRAY")))
+    assert (finding.severity, finding.rule) == (Severity.ERROR, "program-table")
+
+
+def option(folder: Path, name: str, attributes: str = "__kconfig") -> list[Finding]:
+    return found(
+        build(folder, before=f"extern unsigned {name} {attributes};\n", read=USING.format(name))
+    )
+
+
+def test_a_note_says_where_the_kernels_configuration_must_be(tmp_path: Path) -> None:
+    (finding,) = option(tmp_path, "CONFIG_HZ")
+    assert (finding.severity, finding.rule) == (Severity.NOTE, "kernel-config")
+    assert (finding.source.line if finding.source else 0) == 4
+    assert "/boot/config-VERSION or /proc/config.gz, and set there" in finding.sentence
+    assert "with __weak" in finding.mend
+    (finding,) = option(tmp_path, "CONFIG_HZ", "__kconfig __weak")
+    assert "set there" not in finding.sentence
+    assert "__weak" not in finding.mend
+
+
+@pytest.mark.parametrize(
+    "name", ["LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER"]
+)
+def test_what_libbpf_makes_up_needs_no_file(tmp_path: Path, name: str) -> None:
+    assert option(tmp_path, name) == []
+
+
+@pytest.mark.parametrize("name", ["HZ", "LINUX_HZ"])
+def test_what_is_no_option_is_refused(tmp_path: Path, name: str) -> None:
+    (finding,) = option(tmp_path, name)
+    assert (finding.severity, finding.rule) == (Severity.ERROR, "kernel-config")
+    assert f"{name} is no option of the kernel's" in finding.sentence
+
+
+def test_an_option_of_a_later_libbpf_may_be_missing(tmp_path: Path) -> None:
+    assert option(tmp_path, "LINUX_HAS_MORE", "__kconfig __weak") == []
+
+
+@pytest.mark.parametrize("section", ["xdp", "?kprobe/schedule", "syscall", "fentry/schedule"])
+def test_a_program_that_nothing_enters_is_not_loaded(tmp_path: Path, section: str) -> None:
+    other = f'SEC("{section}") int other(void *ctx) {{ return 0; }}\n'
+    (finding,) = found(build(tmp_path, before=other))
+    assert (finding.severity, finding.rule) == (Severity.NOTE, "program-not-loaded")
+    assert finding.place == "program other"
+
+
+def test_a_devices_own_programs_are_loaded(tmp_path: Path) -> None:
+    reset = "KVMBPF_RESET(struct kvmbpf_access *acc) { return 0; }\n"
+    fields = '.compatible = "acme,d", .regions = { KVMBPF_MMIO(16) }, .flags = KVMBPF_RESETS'
+    assert found(build(tmp_path, fields=fields, before=reset)) == []
