@@ -46,6 +46,18 @@ class bpf_test_run_opts(ctypes.Structure):
     )
 
 
+class bpf_prog_load_opts(ctypes.Structure):
+    """``struct bpf_prog_load_opts``, up to its flags."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("attempts", c_int),
+        ("expected_attach_type", c_int),
+        ("prog_btf_fd", c_uint32),
+        ("prog_flags", c_uint32),
+    )
+
+
 class bpf_link_update_opts(ctypes.Structure):
     """``struct bpf_link_update_opts``."""
 
@@ -158,6 +170,13 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ring_buffer__free": (None, (c_void_p,)),
     #
     # programs by descriptor
+    # int bpf_prog_load(enum bpf_prog_type prog_type, const char *prog_name, const char *license,
+    #                   const struct bpf_insn *insns, size_t insn_cnt,
+    #                   struct bpf_prog_load_opts *opts);
+    "bpf_prog_load": (
+        c_int,
+        (c_int, c_char_p, c_char_p, c_char_p, c_size_t, POINTER(bpf_prog_load_opts)),
+    ),
     # int bpf_prog_get_fd_by_id(__u32 id);
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
     # int bpf_enable_stats(enum bpf_stats_type type);

@@ -65,6 +65,16 @@ MAP_TYPE_NAMES: Final = {
 # enum bpf_attach_type
 BPF_STRUCT_OPS: Final = 44
 
+# enum bpf_prog_type
+BPF_PROG_TYPE_SYSCALL: Final = 31
+
+# flags of BPF_PROG_LOAD
+BPF_F_SLEEPABLE: Final = 1 << 4
+
+# enum bpf_func_id
+BPF_FUNC_get_current_task: Final = 35
+BPF_FUNC_probe_read_kernel: Final = 113
+
 # enum bpf_link_type
 BPF_LINK_TYPE_STRUCT_OPS: Final = 9
 
