@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmbpf.model.irqchip import IrqChip
+
 # The options without a value, of 7.2 and of 10.0.
 FLAGS = frozenset(
     {
@@ -56,6 +58,10 @@ FLAGS = frozenset(
 DEFAULT_MACHINE = "pc"
 _UNIX = "unix:"
 
+# What kernel-irqchip may say.
+_IRQCHIP = "kernel-irqchip"
+_IRQCHIPS = {"on": IrqChip.KERNEL, "split": IrqChip.SPLIT, "off": IrqChip.NONE}
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -94,12 +100,15 @@ class CommandLine:
 
     def machine(self) -> str:
         """Return the machine's name; the last one counts, however it was said."""
+        return self._given_machine() or DEFAULT_MACHINE
+
+    def _given_machine(self) -> str | None:
         given = [
             name
             for value in self.values("M", "machine")
             if (name := key_values(value, "type").get("type"))
         ]
-        return given[-1] if given else DEFAULT_MACHINE
+        return given[-1] if given else None
 
     def guest_name(self) -> str | None:
         """Return the guest's name, of ``-name``."""
@@ -114,6 +123,33 @@ class CommandLine:
         """Return the guest's kernel."""
         value = self.last("kernel")
         return Path(value) if value is not None else None
+
+    def irqchip(self) -> IrqChip:
+        """Return where the interrupt controllers are, where it says so outright.
+
+        What a machine has by default changes from version to version.
+        """
+        said = self._accel_irqchip()
+        for value in self.values("M", "machine") if said is None else ():
+            # Of a machine's properties QEMU takes an underscore for a dash.
+            properties = key_values(value, "type")
+            said = properties.get(_IRQCHIP, properties.get("kernel_irqchip", said))
+        return _IRQCHIPS.get(said or "", IrqChip.UNKNOWN)
+
+    def irqchip_option(self) -> str:
+        """Return the option that would put all interrupt controllers into KVM."""
+        if self._accel_irqchip() is not None:
+            return f"{_IRQCHIP}=on, as -accel kvm,{_IRQCHIP}=on"
+        machine = self._given_machine()
+        return f"{_IRQCHIP}=on, as -M {machine + ',' if machine else ''}{_IRQCHIP}=on"
+
+    def _accel_irqchip(self) -> str | None:
+        """Return what -accel says, which counts more than -machine; the first that works does."""
+        for value in self.values("accel"):
+            properties = key_values(value, "accel")
+            if properties.get("accel") == "kvm":
+                return properties.get(_IRQCHIP)
+        return None
 
     def qmp_sockets(self) -> list[Path]:
         """Return the UNIX sockets on which it serves QMP, as they are written there."""

@@ -12,9 +12,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmbpf.model.irqchip import IrqChip
 from qemu_glue.commandline import CommandLine
 
 _PROGRAM = re.compile(r"qemu-system-[A-Za-z0-9_-]+|qemu-kvm|qemu|kvm")
+_IRQCHIP = re.compile(r"kernel[-_]irqchip")
 PROC = Path("/proc")
 
 
@@ -39,14 +41,37 @@ class QemuInProc:
 
         A path on its command line is of its folder and its root, not of ours.
         """
+        return [self._reached(path) for path in self.command.qmp_sockets()]
+
+    def irqchip(self) -> IrqChip:
+        """Return where its interrupt controllers are, where its command line says so outright."""
+        return IrqChip.UNKNOWN if self._config_says_irqchip() else self.command.irqchip()
+
+    def irqchip_option(self) -> str:
+        """Return the option that would put all of its interrupt controllers into KVM."""
+        if self._config_says_irqchip():
+            return 'kernel-irqchip=on, as kernel-irqchip = "on" in what its -readconfig reads'
+        return self.command.irqchip_option()
+
+    def _config_says_irqchip(self) -> bool:
+        """Tell whether a file of -readconfig says where they are, or may."""
+        for value in self.command.values("readconfig"):
+            path = self._reached(Path(value))
+            try:
+                # A pipe has been read, by QEMU, and another reader would wait for more.
+                said = not path.is_file() or _IRQCHIP.search(path.read_text(errors="replace"))
+            except OSError:
+                return True
+            if said:
+                return True
+        return False
+
+    def _reached(self, path: Path) -> Path:
+        """Return a path of its command line as this process reaches it."""
         process = PROC / str(self.pid)
         root = process / "root"
-        found = []
-        for path in self.command.qmp_sockets():
-            inside = path if path.is_absolute() else _target(process / "cwd") / path
-            own_root = _target(root)
-            found.append(inside if own_root == Path("/") else root / inside.relative_to("/"))
-        return found
+        inside = path if path.is_absolute() else _target(process / "cwd") / path
+        return inside if _target(root) == Path("/") else root / inside.relative_to("/")
 
 
 def qemu_of(pid: int) -> QemuInProc | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kvmbpf.model.irqchip import IrqChip
 from qemu_glue.commandline import FLAGS, CommandLine, key_values, quoted
 
 pytestmark = pytest.mark.unit
@@ -133,3 +134,45 @@ def test_the_options_without_a_value_are_those_of_the_qemu_here() -> None:
             [QEMU, "-M", "help", f"-{name}"], capture_output=True, text=True, check=False
         )
         assert ("requires an argument" in done.stderr) == (name not in FLAGS), name
+
+
+@pytest.mark.parametrize(
+    ("text", "chip"),
+    [
+        ("", IrqChip.UNKNOWN),
+        ("-M q35,accel=kvm", IrqChip.UNKNOWN),
+        ("-M microvm,accel=kvm", IrqChip.UNKNOWN),
+        ("-M q35,accel=kvm,kernel-irqchip=on", IrqChip.KERNEL),
+        ("-M q35,accel=kvm,kernel-irqchip=split", IrqChip.SPLIT),
+        ("-M q35,accel=kvm,kernel-irqchip=off", IrqChip.NONE),
+        ("-machine kernel_irqchip=split", IrqChip.SPLIT),
+        ("-M q35,kernel-irqchip=split -M pc", IrqChip.SPLIT),
+        ("-M q35,kernel-irqchip=split -machine kernel-irqchip=on", IrqChip.KERNEL),
+        ("-accel kvm,kernel-irqchip=split", IrqChip.SPLIT),
+        ("-accel kvm -M q35,kernel-irqchip=split", IrqChip.SPLIT),
+        # -accel counts more, wherever it stands, and the first of them.
+        ("-M q35,kernel-irqchip=on -accel kvm,kernel-irqchip=split", IrqChip.SPLIT),
+        ("-accel kvm,kernel-irqchip=on -M q35,kernel-irqchip=split", IrqChip.KERNEL),
+        ("-accel kvm,kernel-irqchip=split -accel kvm,kernel-irqchip=on", IrqChip.SPLIT),
+        ("-accel tcg,thread=single -accel kvm,kernel-irqchip=split", IrqChip.SPLIT),
+        ("-accel accel=kvm,kernel-irqchip=off", IrqChip.NONE),
+        ("-append kernel-irqchip=off -M q35,kernel-irqchip=on", IrqChip.KERNEL),
+        ("-M q35,kernel-irqchip=perhaps", IrqChip.UNKNOWN),
+    ],
+)
+def test_the_interrupt_controller_where_it_is_said(text: str, chip: IrqChip) -> None:
+    assert line(text).irqchip() is chip
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("-M microvm,accel=kvm", "-M microvm,kernel-irqchip=on"),
+        ("-machine type=pc-q35-7.2,kernel-irqchip=split", "-M pc-q35-7.2,kernel-irqchip=on"),
+        ("-accel kvm", "-M kernel-irqchip=on"),
+        ("-M q35 -accel kvm", "-M q35,kernel-irqchip=on"),
+        ("-M q35 -accel kvm,kernel-irqchip=split", "-accel kvm,kernel-irqchip=on"),
+    ],
+)
+def test_the_option_that_puts_it_into_kvm(text: str, option: str) -> None:
+    assert line(text).irqchip_option() == f"kernel-irqchip=on, as {option}"
