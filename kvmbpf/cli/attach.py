@@ -14,6 +14,7 @@ from kvmbpf.cli.places import describe, tell
 from kvmbpf.errors import VmmError
 from kvmbpf.kernel.rights import require
 from kvmbpf.manager import Store, attach, list_devices
+from kvmbpf.manager.irqchip import ask_controller
 from kvmbpf.manager.locate import Located, locate
 from kvmbpf.manager.record import Limits
 from kvmbpf.manager.watch import watch
@@ -103,13 +104,23 @@ def attach_command(
             occupied=vmm.occupied,
         )
         require("kvmbpf attach", "CAP_BPF", "CAP_PERFMON")
-        limits = Limits(max_faults, max_run_ns)
+        controller = ask_controller(found.pid, vm_fd, found.session) if spec.irqs else None
+        note = controller.check(placed) if controller is not None else ""
         record = attach(
-            store, path, placed, pid=found.pid, vm=found.name, vm_fd=vm_fd, limits=limits
+            store,
+            path,
+            placed,
+            pid=found.pid,
+            vm=found.name,
+            vm_fd=vm_fd,
+            limits=Limits(max_faults, max_run_ns),
+            controller=controller,
         )
         click.echo(f"attached to VM {record.vm} (pid {record.pid}): {describe(record)}")
         click.echo(f"backend {record.backend}: KVM answers its accesses from now on")
         click.echo(f"place {vmm.checked}")
+        if note:
+            click.echo(f"note: {note}")
         if stay and found.session is not None:
             with LivingProcess(found.pid) as process:
                 watch(store, found.name, process, found.session.path, tell, found.session)

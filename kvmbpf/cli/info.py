@@ -15,6 +15,8 @@ from kvmbpf.cli.table import moment
 from kvmbpf.kernel.libbpf import plain
 from kvmbpf.manager import Store
 from kvmbpf.manager.info import Condition, DeviceInfo, Fault, device_info, monotonic_to_wall_s
+from kvmbpf.manager.irqchip import Controller
+from kvmbpf.model.irqchip import WORDS
 
 SCHEMA = 1
 _FILE = {
@@ -58,7 +60,13 @@ def _identity(found: DeviceInfo) -> Facts:
             (f"region {index}", f"{region.bus} {place}{region.gpa:#x}, {region.size:#x} {unit}")
         )
     facts += [(f"irq {i}", f"gsi {irq.gsi}, {irq.trigger}") for i, irq in enumerate(record.irqs)]
+    if found.controller is not None:
+        facts.append(("irqchip", _irqchip(found.controller)))
     return facts
+
+
+def _irqchip(controller: Controller) -> str:
+    return f"{controller.chip.value}: {controller.why or WORDS[controller.chip]}"
 
 
 def _loaded(found: DeviceInfo) -> Facts:
@@ -141,6 +149,8 @@ def _as_json(found: DeviceInfo) -> dict[str, Any]:
         "unreadable": list(found.unreadable),
         "condition": _condition_json(found.condition),
         "no_condition": found.no_condition or None,
+        "irqchip": found.controller.chip.value if found.controller else None,
+        "no_irqchip": (found.controller.why or None) if found.controller else None,
     }
 
 

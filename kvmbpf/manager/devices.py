@@ -34,6 +34,7 @@ from kvmbpf.kernel.libbpf import (
 from kvmbpf.kernel.libbpf.object_map import ObjectMap
 from kvmbpf.kernel.rights import require
 from kvmbpf.manager.backends import kernel
+from kvmbpf.manager.irqchip import Controller, find_controller
 from kvmbpf.manager.limits import set_limits
 from kvmbpf.manager.record import DeviceRecord, IrqRecord, Limits, ObjectVersion, RegionRecord
 from kvmbpf.manager.store import DevicePins, Store, state_of
@@ -119,6 +120,7 @@ def attach(
     vm: str,
     vm_fd: int | None = None,
     limits: Limits | None = None,
+    controller: Controller | None = None,
 ) -> DeviceRecord:
     """Attach a device to a running VM.
 
@@ -128,8 +130,11 @@ def attach(
     :param vm: a name for the VM.
     :param vm_fd: which of the VMM's descriptors (C ``int``), where it has several VMs.
     :param limits: what its programs may cost; None for no limits.
+    :param controller: where the VM has its interrupt controllers; None finds out.
     :raise StateError: when the VM has a device of that name, or another
         manager is changing it.
+    :raise UnsupportedError: when the device's interrupts do not work with those.
+    :raise PlacementError: when one of them leads to no pin.
     :raise VerifierError: when the kernel refuses the programs.
     :raise KernelCallError: EEXIST when the device's place is taken.
     """
@@ -139,8 +144,12 @@ def attach(
         store.sweep(vm)
         _check_is_new(store, vm, spec.name, pid)
         borrowed = stack.enter_context(borrow_vm(pid, vm_fd))
+        if spec.irqs:
+            controller = controller or find_controller(borrowed, pid)
+            controller.check(placed)
+        option = controller.option if controller is not None else None
         loaded = stack.enter_context(kernel.open_object(path))
-        device = stack.enter_context(kernel.create_device(borrowed, placed))
+        device = stack.enter_context(kernel.create_device(borrowed, placed, option))
         if limits != Limits():  # none is what it begins with, also where the series has none
             set_limits(device, limits)
         loaded.load()

@@ -24,12 +24,14 @@ from kvmbpf.kernel.rights import require, user_name
 from kvmbpf.kernel.uapi import bpf as bpf_uapi
 from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.manager.devices import DeviceStatus, find_device
+from kvmbpf.manager.irqchip import Controller, find_controller
 from kvmbpf.manager.limits import read_limits
 from kvmbpf.manager.listing import UNREADABLE
 from kvmbpf.manager.opening import try_open
 from kvmbpf.manager.record import DeviceRecord, Limits, ObjectVersion
 from kvmbpf.manager.state import PRIVATE, StateValue, read_state
 from kvmbpf.manager.store import Store
+from kvmbpf.model.irqchip import IrqChip
 
 _REASONS = {uapi.KVM_BPF_FAULT_ERROR: "error", uapi.KVM_BPF_FAULT_SLOW: "slow"}
 
@@ -162,6 +164,7 @@ class DeviceInfo:
     :param unreadable: a line for each thing that cannot be read, with the reason.
     :param condition: None where KVM cannot be asked.
     :param no_condition: why, then; else empty.
+    :param controller: where its VM has the interrupt controllers; None without irqs.
     """
 
     record: DeviceRecord
@@ -174,6 +177,7 @@ class DeviceInfo:
     unreadable: tuple[str, ...]
     condition: Condition | None
     no_condition: str
+    controller: Controller | None
 
 
 def device_info(store: Store, device: str, *, vm: str | None = None) -> DeviceInfo:
@@ -205,6 +209,7 @@ def device_info(store: Store, device: str, *, vm: str | None = None) -> DeviceIn
         unreadable=(*problems, *state.problems),
         condition=condition,
         no_condition=reason,
+        controller=_controller(record) if record.irqs else None,
     )
 
 
@@ -237,6 +242,15 @@ def read_condition(record: DeviceRecord) -> tuple[Condition | None, str]:
         return None, reason
     with device:
         return _condition(device, len(record.regions)), ""
+
+
+def _controller(record: DeviceRecord) -> Controller:
+    """Return where the VM of a device has its interrupt controllers; KVM knows which VM it is."""
+    device, reason = try_open(record)
+    if device is None:
+        return Controller(IrqChip.UNKNOWN, reason)
+    with device:
+        return find_controller(device, record.pid)
 
 
 def _condition(device: KvmDevice, regions: int) -> Condition:

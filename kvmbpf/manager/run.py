@@ -23,6 +23,7 @@ from types import FrameType
 
 from kvmbpf.errors import KvmBpfError, PlacementError, StateError, VmmError
 from kvmbpf.manager.devices import attach
+from kvmbpf.manager.irqchip import Controller, ask_controller
 from kvmbpf.manager.locate import fit_name
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.store import Store
@@ -88,6 +89,8 @@ def run(
     :param tell: called with each sentence that the user should read.
     :return: QEMU's exit status, or 128 + N if signal N ended it.
     :raise PlacementError: when a device has no place.
+    :raise UnsupportedError: when a device's interrupts do not work with the VM's
+        interrupt controllers.
     :raise VmmError: when the command line is refused, or QEMU does not start.
     """
     line = CommandLine(command)
@@ -250,8 +253,19 @@ def _check(qmp: QmpSession, line: CommandLine, profile: MachineProfile) -> Occup
 def _attend(job: _Job, devices: Devices, qemu: QemuProcess, qmp: QmpSession) -> int:
     """Attach the devices, let the guest run, follow it; return QEMU's exit status."""
     name = job.vm or fit_name(job.line.guest_name(), qemu.pid)
+    controller = _check_irqs(job, devices, qemu, qmp)
     for path, placed in devices:
-        job.report(attach(job.store, path, placed, pid=qemu.pid, vm=name, limits=job.limits))
+        job.report(
+            attach(
+                job.store,
+                path,
+                placed,
+                pid=qemu.pid,
+                vm=name,
+                limits=job.limits,
+                controller=controller,
+            )
+        )
     if job.line.has("S"):
         job.tell("the guest is stopped, as -S asks: let it go with `cont`")
     else:
@@ -259,6 +273,19 @@ def _attend(job: _Job, devices: Devices, qemu: QemuProcess, qmp: QmpSession) -> 
     with LivingProcess(qemu.pid) as process:
         watch(job.store, name, process, qemu.qmp_path, job.tell, qmp)
     return qemu.wait(None)
+
+
+def _check_irqs(
+    job: _Job, devices: Devices, qemu: QemuProcess, qmp: QmpSession
+) -> Controller | None:
+    """Refuse all devices if the interrupts of one would be lost; return what was found out."""
+    if not any(placed.irqs for _, placed in devices):
+        return None
+    controller = ask_controller(qemu.pid, session=qmp)
+    for _, placed in devices:
+        if note := controller.check(placed):
+            job.tell(note)
+    return controller
 
 
 def _why_moved(profile: MachineProfile, devices: Devices, occupied: Occupied) -> str:

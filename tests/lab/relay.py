@@ -28,6 +28,7 @@ from kvmbpf.errors import KvmBpfError, LabError
 from kvmbpf.lab import LabRun, ensure_kernel
 from tests.lab.debian import debian_environment
 from tests.lab.fuzzers import FUZZER_TESTS, compile_fuzzers
+from tests.lab.line_guest import LINE_TESTS, assemble_guests
 from tests.lab.objects import (
     HEADER_TESTS,
     OBJECTS_VARIABLE,
@@ -86,6 +87,8 @@ class LabSession:
         kernel = ensure_kernel(debug=debug)
         parts = make_parts(kernel)
         compile_objects(place)
+        if any(item.path.name == LINE_TESTS for item in items):
+            assemble_guests(place)
         if any(item.path.name == HEADER_TESTS for item in items):
             compile_examples(place)
         if any(item.path.name in FUZZER_TESTS for item in items):

@@ -17,6 +17,7 @@ from kvmbpf.kernel.libbpf import BpfLink, BpfObject, BpfProgram, StructOps
 from kvmbpf.kernel.uapi import bpf as bpf_uapi
 from kvmbpf.kernel.uapi import kvm as uapi
 from kvmbpf.kernel.uapi.kvmbpf import KERNEL_RESET
+from kvmbpf.model.irqchip import without_controller
 from kvmbpf.model.objfile.needs import CodeMap
 from kvmbpf.model.placement import Placed
 from kvmbpf.model.spec import Bus, DeviceSpec, Trigger
@@ -66,13 +67,15 @@ def _refuse_program_tables(opened: BpfObject) -> None:
             )
 
 
-def create_device(vm: Vm, placed: Placed) -> KvmDevice:
+def create_device(vm: Vm, placed: Placed, option: str | None = None) -> KvmDevice:
     """Create a device in a VM and say where it is; the caller owns it.
 
     :param vm: the VM, of this process or borrowed.
     :param placed: the device and its place.
+    :param option: of QEMU's, that has all interrupt controllers in KVM, or None.
     :raise UnsupportedError: when the running kernel has no BPF device, or none
-        with port regions where the device has one.
+        with port regions or irqs where the device has one; or the VM no interrupt
+        controller in KVM.
     :raise KernelCallError: when KVM refuses the place.
     """
     _check_ports(vm, placed.spec)
@@ -80,12 +83,28 @@ def create_device(vm: Vm, placed: Placed) -> KvmDevice:
     try:
         for region, base in zip(placed.spec.regions, placed.regions, strict=True):
             device.set_region(region.index, base, region.size, bus=region.bus.value)
-        for irq, gsi in zip(placed.spec.irqs, placed.irqs, strict=True):
-            device.set_irq(irq.index, gsi, level=irq.trigger is Trigger.LEVEL)
+        _set_irqs(device, placed, option)
     except BaseException:
         device.close()
         raise
     return device
+
+
+def _set_irqs(device: KvmDevice, placed: Placed, option: str | None) -> None:
+    try:
+        for irq, gsi in zip(placed.spec.irqs, placed.irqs, strict=True):
+            device.set_irq(irq.index, gsi, level=irq.trigger is Trigger.LEVEL)
+    except KernelCallError as error:
+        if error.errno == errno.EAGAIN:
+            raise without_controller(placed.spec.name, option) from error
+        if error.errno == errno.ENXIO:
+            raise UnsupportedError(
+                "KVM_DEV_BPF_IRQ",
+                found="a kernel whose BPF devices have no such interrupt",
+                needed="one with all of the series of kernel_patches/",
+                mend="boot such a kernel, or give the device fewer irqs",
+            ) from error
+        raise
 
 
 def supports_ports(vm: Vm) -> bool:
