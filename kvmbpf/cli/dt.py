@@ -13,7 +13,8 @@ import click
 from kvmbpf.cli.firmware import Request, asks
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.firmware import Base, to_dtb, to_dts
-from kvmbpf.model.placement import PROFILES, Firmware, MachineProfile
+from kvmbpf.model.irqchip import microvm_note
+from kvmbpf.model.placement import MICROVM, PROFILES, Firmware, MachineProfile
 
 # QEMU's arm64 machine, whose tree is --base. Free in `info mtree` without
 # -device of a platform device: the platform bus, and its interrupts.
@@ -71,6 +72,9 @@ def dt_command(
     if base is None and (parent or interrupt_parent):
         raise click.UsageError("--parent and --interrupt-parent are nodes of --base")
     placed = request.place()
+    if request.profile is MICROVM:
+        for note in filter(None, map(microvm_note, placed)):
+            click.echo(f"kvmbpf: note: {note}", err=True)
     tree = None
     if base is not None:
         tree = Base(_read_base(base), str(base), parent, interrupt_parent)

@@ -53,7 +53,7 @@ def check_irqs(placed: Placed, chip: IrqChip, option: str | None = None) -> None
         return
     if chip is IrqChip.NONE:
         raise without_controller(spec.name, option)
-    level = [irq.index for irq in spec.irqs if irq.trigger is Trigger.LEVEL]
+    level = _level(placed)
     if level and chip is IrqChip.SPLIT:
         raise UnsupportedError(
             f"device {spec.name}: level-triggered {_irqs(level)}",
@@ -85,18 +85,38 @@ def without_controller(device: str, option: str | None = None) -> UnsupportedErr
     )
 
 
+def microvm_note(placed: Placed) -> str:
+    """Say what QEMU's machine microvm has to be told for a device; "" when nothing.
+
+    It alone of the machines with a profile has its IO-APIC in QEMU by default.
+    """
+    level = _level(placed)
+    if not level:
+        return ""
+    return (
+        f"level-triggered {_irqs(level)} of device {placed.spec.name}: start QEMU with "
+        "-M microvm,kernel-irqchip=on; by default microvm has its IO-APIC in QEMU, and the "
+        "device is refused"
+    )
+
+
 def unknown_note(placed: Placed, why: str) -> str:
     """Say that a controller is not known, where that may cost a device interrupts; else "".
 
     :param why: it is not known.
     """
-    level = [irq.index for irq in placed.spec.irqs if irq.trigger is Trigger.LEVEL]
+    level = _level(placed)
     if not level:
         return ""
     return (
         f"interrupt controller not known: {why}; level-triggered {_irqs(level)} of device "
         f"{placed.spec.name} would be lost unless it is in KVM (kernel-irqchip=on)"
     )
+
+
+def _level(placed: Placed) -> list[int]:
+    """Return which irqs are level-triggered."""
+    return [irq.index for irq in placed.spec.irqs if irq.trigger is Trigger.LEVEL]
 
 
 def _irqs(indices: list[int]) -> str:

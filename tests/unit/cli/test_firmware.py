@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kvmbpf.author.compile import compile_device
 from kvmbpf.model.firmware import Base, to_dtb, to_dts, to_ssdt
 from kvmbpf.model.objfile import read_device
 from kvmbpf.model.placement import Placed
@@ -266,3 +267,18 @@ def test_help_has_an_example(command: str) -> None:
     text = output(command, "--help").decode()
     assert f"kvmbpf {command} --machine" in text
     assert "--at, --gpa ADDRESS" in text
+
+
+def test_a_level_irq_on_microvm_is_told_what_qemu_has_to_be_told(
+    demo_v1: Path, tmp_path: Path
+) -> None:
+    level = tmp_path / "lvl.bpf.o"
+    compile_device(ROOT / "tests/lab/progs/lvl.bpf.c", level)
+    done = kvmbpf("dt", "--machine", "microvm", level, demo_v1)
+    assert done.returncode == 0
+    assert done.stderr.decode() == (
+        "kvmbpf: note: level-triggered irq 0 of device lvl: start QEMU with "
+        "-M microvm,kernel-irqchip=on; by default microvm has its IO-APIC in QEMU, and the "
+        "device is refused\n"
+    )
+    assert b"acme,lvl" in output("dt", "--machine", "q35", level)
