@@ -82,7 +82,8 @@ def attach_command(
 
     Say which by one of --pid, --qmp and --vm. Over QMP the device's place is checked
     against what QEMU has itself. The guest learns of a device by its firmware only: in
-    a VM that runs already, a driver needs to know where to look.
+    a VM that runs already, a driver needs to know where to look. Level-triggered
+    interrupts need the VM's IO-APIC in KVM (QEMU: kernel-irqchip=on).
     """
     spec = read_device(path)
     if machine is not None:

@@ -73,6 +73,7 @@ def run_command(
     QEMU starts stopped, the devices are attached, then the guest runs. An ACPI
     table or a device tree tells it of them. What follows -- goes to QEMU as it is. A
     reset of the guest resets the devices. Ctrl-C ends QEMU, and with it the guest.
+    Level-triggered interrupts need kernel-irqchip=on, the default of q35 and pc.
     """  # noqa: D301 (\b is click's mark for text that is not to be wrapped)
     if vm is not None:
         check_name("VM", vm)
