@@ -24,13 +24,26 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class KvmBpfError(Exception):
-    """Root of every error that kvmbpf raises on purpose."""
+    """Root of every error that kvmbpf raises on purpose.
+
+    Its text is one line; what a compiler, libbpf or the verifier said, whole, is
+    `log`: empty, or lines that `kvmbpf --verbose` shows.
+    """
 
     exit_code: ClassVar[int] = 1
+    log: str = ""
+
+    def with_log(self, log: str) -> Self:
+        """Keep what the tool behind the error said; return the error.
+
+        :param log: all of it, any number of lines.
+        """
+        self.log = log
+        return self
 
 
 class KernelCallError(KvmBpfError, OSError):

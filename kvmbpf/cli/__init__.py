@@ -18,7 +18,8 @@ from click.shell_completion import CompletionItem
 from kvmbpf import __version__
 from kvmbpf.cli.completion import matching, stand_in
 from kvmbpf.cli.exit_codes import EXIT_CODES
-from kvmbpf.errors import KvmBpfError, VerifierError
+from kvmbpf.cli.verbose import show_log
+from kvmbpf.errors import KvmBpfError
 
 # command -> (module, attribute, the line that `kvmbpf --help` shows)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -73,12 +74,11 @@ class LazyGroup(click.Group):
         return matching(names, incomplete) + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; with --verbose show the log of a verifier that refused."""
+        """Run a command; with --verbose show all that was said before it failed."""
         try:
             return super().invoke(ctx)
-        except VerifierError as error:
-            if ctx.params["verbose"]:
-                click.echo(error.log.rstrip(), err=True)
+        except KvmBpfError as error:
+            show_log(ctx, error)
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -108,7 +108,8 @@ def _load(name: str) -> click.Command:
     "--verbose",
     is_flag=True,
     envvar="KVMBPF_VERBOSE",
-    help="Show the verifier's whole log when it refuses a program; KVMBPF_VERBOSE=1 does too.",
+    help="Show all that the verifier, libbpf or clang said when it fails; "
+    "KVMBPF_VERBOSE=1 does too.",
 )
 def cli(verbose: bool) -> None:
     """Virtual devices as eBPF programs, in the host kernel of a KVM guest."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from kvmbpf.author.compile import compile_device, find_clang, object_name
+from kvmbpf.cli.verbose import show_log
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile import read_device
 
@@ -43,6 +44,7 @@ def build(ctx: click.Context, files: tuple[str, ...], out: str | None, werror: b
                 check=read_device,
             )
         except BadFileError as error:
+            show_log(ctx, error)
             click.echo(f"kvmbpf: {error}", err=True)
             status = status or error.exit_code
         else:
