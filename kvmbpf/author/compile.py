@@ -8,6 +8,7 @@ from the debug information. A library is for this machine and this process.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmbpf.author.diagnostics import Output
 from kvmbpf.errors import BadFileError, UnsupportedError
 
 OLDEST_CLANG = 14
@@ -27,15 +29,8 @@ _MEND = f"install clang {OLDEST_CLANG} or newer (Debian: apt install clang)"
 HEADERS = Path(__file__).resolve().parent / "bpf"
 SHIPPED = Path(__file__).resolve().parents[1] / "devices"
 
-_DIAGNOSTIC = re.compile(
-    r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?:fatal )?error: (?P<text>.*)"
-)
-# What clang says around a sentence of the header's: _Static_assert, attribute "error".
-_SENTENCE = re.compile(
-    r'static_assert failed(?: due to requirement \'.*\')? "(?P<old>.*)"'
-    r"|static assertion failed(?: due to requirement '.*')?: (?P<new>.*)"
-    r"|call to \w+ declared with 'error' attribute: (?P<call>.*)"
-)
+_NOT_THE_AUTHOR_S = (HEADERS, Path("/usr/include"), Path("/usr/lib"))
+_SHELL_SIGNAL = 128  # and above: the compiler's driver passes a signal on so
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,7 @@ def compile_device(
     The output appears whole or not at all.
 
     :param source: a C file that includes ``<kvmbpf.bpf.h>``; its own folder is
-        searched for ``#include "..."``.
+        searched for ``#include "..."``, and where it is a link, then that of the file.
     :param output: the object to write; its folder exists.
     :param warnings_are_errors: refuse a source that clang warns about.
     :param warn: is given clang's warnings, several lines, if there are any.
@@ -122,10 +117,7 @@ def compile_device(
     :raise UnsupportedError: when there is no clang, or only an older one.
     """
     source, output = Path(source), Path(output)
-    if source.is_dir():
-        raise BadFileError(source, "a directory, expected a C file")
-    if not source.is_file():
-        raise BadFileError(source, "no such file")
+    _check_source(source)
     clang = find_clang()
     try:
         work = tempfile.TemporaryDirectory(prefix=".kvmbpf-", dir=output.parent)
@@ -143,6 +135,27 @@ def compile_device(
         except OSError as error:
             raise BadFileError(output, f"cannot be written: {error.strerror}") from error
     return output
+
+
+def _check_source(source: Path) -> None:
+    """Refuse a source that is no file.
+
+    :raise BadFileError: when it is not.
+    """
+    if source.is_file():
+        return
+    if source.is_dir():
+        raise BadFileError(source, "a directory, expected a C file")
+    try:
+        source.stat()
+    except OSError as error:
+        if not source.is_symlink():
+            what = "no such file" if error.errno == errno.ENOENT else error.strerror
+            raise BadFileError(source, f"{what}") from error
+        raise BadFileError(
+            source, f"a link to {source.readlink()}, which leads to no file ({error.strerror})"
+        ) from error
+    raise BadFileError(source, "no regular file, expected a C file")
 
 
 def _check(check: Callable[[Path], object], result: Path, source: Path) -> None:
@@ -194,7 +207,7 @@ def compile_native(source: Path, output: Path, options: Sequence[str] = ()) -> P
 
 
 def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) -> str:
-    folder = source.resolve().parent
+    folders = _folders(source)
     command = [
         str(clang.path),
         # Freestanding: <stdint.h>, which headers as <linux/virtio_ring.h> include, is
@@ -202,20 +215,50 @@ def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) ->
         *("-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-ffreestanding"),
         *("-Wall", "-Wextra", "-Werror=implicit-function-declaration"),
         *(["-Werror"] if warnings_are_errors else []),
-        f"-ffile-prefix-map={folder}=.",
+        # What it cannot compile is the source's fault: no files for a bug report in /tmp.
+        "-fno-crash-diagnostics",
+        *(f"-ffile-prefix-map={folder}=." for folder in folders),
         f"-ffile-prefix-map={HEADERS}=kvmbpf",
         "-fdebug-compilation-dir=.",
+        *(f"-iquote{folder}" for folder in folders[1:]),
         *(f"-I{path}" for path in header_folders()),
         *("-c", f"./{source.name}", "-o", str(result)),
     ]
-    return _compile(command, source)
+    try:
+        return _compile(command, source)
+    except BadFileError as error:
+        raise _with_place(error, command, source) from None
+
+
+def _with_place(error: BadFileError, command: list[str], source: Path) -> BadFileError:
+    """Return an error of a backend that named no line with one, where it can be found.
+
+    Its words about arrays of a variable size have no place; a warning about one does.
+    """
+    if not re.search(r"dynamic stack alloc", error.reason, re.IGNORECASE) or " line " in (
+        error.reason
+    ):
+        return error
+    warns = [*command[:-4], "-Werror=vla", "-Werror=alloca", "-fsyntax-only"]
+    try:
+        _compile([*warns, f"./{source.name}"], source)
+    except BadFileError as found:
+        place = found.reason.partition(": ")[0]
+        return BadFileError(source, f"{place}: {error.reason}").with_log(error.log)
+    return error
+
+
+def _folders(source: Path) -> list[Path]:
+    """Return the author's folders: the source's, and that of what it is a link to."""
+    folder, target = source.parent.absolute(), source.resolve().parent
+    return [folder] if folder.resolve() == target else [folder, target]
 
 
 def _compile(command: list[str], source: Path) -> str:
     """Run a compiler in its source's folder; return its warnings, with the source's path."""
     done = subprocess.run(
         command,
-        cwd=source.resolve().parent,
+        cwd=source.parent,
         env=os.environ | {"LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -224,30 +267,25 @@ def _compile(command: list[str], source: Path) -> str:
         check=False,
     )
     if done.returncode != 0:
-        compiler = Path(command[0]).name
-        raise BadFileError(source, _first_error(done.stderr, done.returncode, compiler))
+        said = Output(done.stderr, _folders(source), _NOT_THE_AUTHOR_S)
+        reason = said.reason() or _no_reason(Path(command[0]).name, done.returncode, said)
+        raise BadFileError(source, reason).with_log(done.stderr)
     return re.sub(
         rf"^\./{re.escape(source.name)}:", lambda _: f"{source}:", done.stderr, flags=re.M
     )
 
 
-def _first_error(log: str, status: int, compiler: str) -> str:
-    """Return the first error of a compiler's output, with its place."""
-    for line in log.splitlines():
-        match = _DIAGNOSTIC.match(line)
-        if match:
-            place = f"{match['file'].removeprefix('./')} line {match['line']}"
-            return f"{place} column {match['column']}: {_plain(match['text'])}"
-    for line in log.splitlines():
-        if "error:" in line:
-            return line.strip()
-    return f"{compiler} failed with status {status}: {' '.join(log.split())[-200:] or 'no output'}"
-
-
-def _plain(text: str) -> str:
-    """Return a diagnostic, less what clang says around a sentence of the header's."""
-    match = _SENTENCE.fullmatch(text)
-    return text if match is None else match["old"] or match["new"] or match["call"]
+def _no_reason(compiler: str, status: int, said: Output) -> str:
+    """Return what is known of a compiler that failed without an error."""
+    crashed = status < 0 or status >= _SHELL_SIGNAL
+    what = "crashed" if crashed else f"failed with status {status}"
+    place = f" in function {said.function}" if said.function else ""
+    if crashed:
+        return (
+            f"{compiler} {what}{place}: it cannot compile something there; leave out what BPF "
+            "has not, as __builtin_return_address()"
+        )
+    return f"{compiler} {what}{place}: {' '.join(said.text.split())[-200:] or 'no output'}"
 
 
 def _version(path: str) -> int | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def run(folder: Path, *arguments: str, path: str | None = None) -> subprocess.Co
         env=os.environ | ({} if path is None else {"PATH": path}),
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
 
@@ -166,3 +168,138 @@ def test_old_clang_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "counter.bpf.c", path=str(clang.parent))
     assert done.returncode == 12
     assert done.stderr.startswith(f"kvmbpf: clang: found {clang}, version 13, needed 14 or newer;")
+
+
+# ---- where a source lies, and what it is called --------------------------------
+
+WITH_HEADER = DESIGN_EXAMPLE.replace(
+    "#include <kvmbpf.bpf.h>", '#include <kvmbpf.bpf.h>\n#include "mydev.h"'
+).replace("0x1000", "SIZE")
+
+
+def linked(folder: Path, text: str = WITH_HEADER) -> Path:
+    """Make real/dev.bpf.c with its header, and link/other.bpf.c that leads to it."""
+    source(folder, "real/dev.bpf.c", text)
+    source(folder, "real/mydev.h", "#define SIZE 0x1000\n")
+    link = folder / "link" / "other.bpf.c"
+    link.parent.mkdir()
+    link.symlink_to("../real/dev.bpf.c")
+    return link
+
+
+def size(path: Path) -> int:
+    return read_device(path).regions[0].size
+
+
+def test_the_object_of_a_link_is_beside_the_link_and_has_its_name(tmp_path: Path) -> None:
+    linked(tmp_path)
+    done = run(tmp_path, "link/other.bpf.c")
+    assert (done.returncode, done.stdout) == (0, "built link/other.bpf.o\n"), done.stderr
+    assert names(tmp_path / "link") == ["other.bpf.c", "other.bpf.o"]
+    assert names(tmp_path / "real") == ["dev.bpf.c", "mydev.h"]
+    assert size(tmp_path / "link" / "other.bpf.o") == 0x1000
+
+
+def test_a_header_beside_the_link_comes_before_one_beside_the_file(tmp_path: Path) -> None:
+    linked(tmp_path)
+    source(tmp_path, "link/mydev.h", "#define SIZE 0x2000\n")
+    assert run(tmp_path, "link/other.bpf.c").returncode == 0
+    assert size(tmp_path / "link" / "other.bpf.o") == 0x2000
+    assert run(tmp_path, "real/dev.bpf.c").returncode == 0
+    assert size(tmp_path / "real" / "dev.bpf.o") == 0x1000
+
+
+def test_a_link_s_errors_and_warnings_are_under_its_own_name(tmp_path: Path) -> None:
+    link = linked(tmp_path, WITH_HEADER.replace("count += acc->value;", "int unused;"))
+    done = run(tmp_path, "link/other.bpf.c")
+    assert done.stderr.startswith("link/other.bpf.c:18:6: warning: unused variable 'unused'")
+    source(tmp_path, "real/mydev.h", "#define SIZE nonsense\n")
+    done = run(tmp_path, str(link))
+    assert done.stderr.startswith(f"kvmbpf: {link}: other.bpf.c line 4 column ")
+
+
+def test_an_object_of_a_link_says_nothing_of_where_it_was_built(tmp_path: Path) -> None:
+    header = "#define SIZE 0x1000\nstatic inline int twice(int x) { return 2 * x; }\n"
+    linked(tmp_path, WITH_HEADER.replace("= count;", "= twice(count);"))
+    source(tmp_path, "real/mydev.h", header)
+    assert run(tmp_path, "link/other.bpf.c").returncode == 0
+    content = (tmp_path / "link" / "other.bpf.o").read_bytes()
+    assert str(tmp_path).encode() not in content
+    assert b"mydev.h" in content
+
+
+def test_a_linked_folder_is_as_the_folder(tmp_path: Path) -> None:
+    linked(tmp_path)
+    (tmp_path / "folder").symlink_to("real")
+    assert run(tmp_path, "folder/dev.bpf.c").returncode == 0
+    through = (tmp_path / "real" / "dev.bpf.o").read_bytes()
+    assert run(tmp_path, "real/dev.bpf.c").returncode == 0
+    assert (tmp_path / "real" / "dev.bpf.o").read_bytes() == through
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.symlink_to("nowhere.c"), "a link to nowhere.c, which leads to no file"),
+        (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+        (os.mkfifo, "no regular file, expected a C file"),
+    ],
+    ids=["dangling", "circle", "fifo"],
+)
+def test_what_is_no_source_is_told(
+    tmp_path: Path, make: Callable[[Path], object], words: str
+) -> None:
+    make(tmp_path / "d.bpf.c")
+    done = run(tmp_path, "d.bpf.c")
+    assert (done.returncode, done.stdout) == (15, "")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("with blank.bpf.c", "-dash.bpf.c", "ger\u00e4t.bpf.c", "%s.bpf.c", "@file.bpf.c"),
+        *("a=b/d.bpf.c", "quo'te\".bpf.c", "$HOME.bpf.c", "\udcff.bpf.c", "(x);.bpf.c"),
+    ],
+)
+def test_a_source_of_any_name(tmp_path: Path, name: str) -> None:
+    path = source(tmp_path, name, WITH_HEADER)
+    source(path.parent, "mydev.h", "#define SIZE 0x1000\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder, given in ((tmp_path, name), (elsewhere, str(path))):
+        done = run(folder, "--", given)
+        assert (done.returncode, done.stderr) == (0, "")
+        output = path.with_suffix(".o")
+        assert size(output) == 0x1000
+        assert str(tmp_path).encode() not in output.read_bytes()
+        output.unlink()
+    path.write_text(BROKEN)
+    done = run(tmp_path, "--", name)
+    assert (done.returncode, done.stdout) == (15, "")
+    assert " line 21 column 22: use of undeclared identifier" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_source_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """The kernel's own read-only folder: to root nothing else is."""
+    path = source(tmp_path, "d.bpf.c")
+    done = run(tmp_path, str(path), "-o", "/sys/d.bpf.o")
+    assert done.returncode == 15
+    assert done.stderr.startswith("kvmbpf: /sys/d.bpf.o: cannot be written: ")
+    script = (
+        "mount -t tmpfs none ro && cp d.bpf.c ro && mount -o remount,ro ro && "
+        f"{sys.executable} -m kvmbpf build ro/d.bpf.c; "
+        f"{sys.executable} -m kvmbpf build ro/d.bpf.c -o out.o"
+    )
+    (tmp_path / "ro").mkdir()
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "kvmbpf: ro/d.bpf.o: cannot be written: Read-only file system\n"
+    assert done.stdout == "built out.o\n"
