@@ -64,6 +64,12 @@ _FORGED = "hand on the very pointer that the program was called with, or was giv
 _COPY = "copy it into a local variable first, and give that variable's address"
 _CONTEXT = "it reaches past the program's context: only its declared members are there"
 _TYPE = "this kernel's type has no such member: ask bpf_core_field_exists() before its use"
+_POINTER = "BPF has no calls through a pointer: write a switch that calls each function by its name"
+_DEPTH = (
+    "functions call each other more than 8 deep, or themselves: write the recursion as a loop "
+    "that counts to a constant"
+)
+_NO_MAP = 'it is no map: a map is defined with SEC(".maps")'
 _ALIGN = "align it: an 8-byte number lies at a multiple of 8"
 
 # A sentence about one cause may have words of another's: the special ones come first.
@@ -98,6 +104,9 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"GPL", _LICENCE),
         (r"CO-RE relocation", _TYPE),
         (r"invalid mem access '(?:scalar|inv)'|pointer arithmetic .*prohibited", _NUMBER),
+        (r"unknown opcode 8d", _POINTER),
+        (r"call stack of \d+ frames is too deep|back-edge to the caller", _DEPTH),
+        (r"type=map_value expected=map_ptr", _NO_MAP),
         (r"type=\w+ expected=.*\bfp\b", _COPY),
         (r"must be referenced|must point to|type=\w+ expected=|must have zero offset", _FORGED),
         (r"modified ctx ptr|invalid bpf_context access", _CONTEXT),

@@ -2,7 +2,8 @@
 """Why an object was not loaded, as one error with its mend.
 
 The verifier refuses a program in its log; all else libbpf says in its messages,
-of which the telling one is picked here, and known causes get an error of their own.
+of which `kvmbpf.kernel.libbpf.messages` picks the telling one, and known causes get an
+error of their own. Each error has all that was said as its log.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from kvmbpf.kernel.libbpf.btf import kernel_struct_home
 from kvmbpf.kernel.libbpf.capabilities import load_hint
 from kvmbpf.kernel.libbpf.externs import extern_failed
 from kvmbpf.kernel.libbpf.lib import Feature, call_failed, need
+from kvmbpf.kernel.libbpf.messages import telling, with_mend
 from kvmbpf.kernel.libbpf.refusal import explain
 from kvmbpf.kernel.libbpf.source_lines import source_lookup
 from kvmbpf.kernel.rights import lacking
 
-_NOISE = "failed to load object"
 _NO_FUNCTION = re.compile(r"extern \(func ksym\) '(?P<name>\w+)': not found")
 _OTHER_FUNCTION = re.compile(r"extern \(func ksym\) '(?P<name>\w+)': func_proto .* incompatible")
 
@@ -63,6 +64,16 @@ def load_failed(
     :param options: the names of its variables in ``.kconfig``.
     :raise UnsupportedError: when one is in a module, and libbpf too old for that.
     """
+    return _cause(path, result, messages, struct_ops, options).with_log("\n".join(messages))
+
+
+def _cause(
+    path: Path,
+    result: int,
+    messages: Sequence[str],
+    struct_ops: Iterable[str],
+    options: Sequence[str],
+) -> KvmBpfError:
     for name in struct_ops:
         home = kernel_struct_home(f"bpf_struct_ops_{name}")
         if home is None:
@@ -80,7 +91,7 @@ def load_failed(
             )
     if (missing := extern_failed(path, messages, options)) is not None:
         return missing
-    hint = load_hint() if result == -errno.EPERM else telling(messages)
+    hint = load_hint() if result == -errno.EPERM else with_mend(telling(messages))
     return call_failed(f"bpf_object__load({path})", result, hint)
 
 
@@ -102,12 +113,3 @@ def _no_function(path: Path, name: str) -> UnsupportedError:
         mend="boot a kernel with the series, or declare it __weak and ask "
         "bpf_ksym_exists() before the call",
     )
-
-
-def telling(messages: Sequence[str]) -> str:
-    """Return libbpf's last message that says more than that something failed, one line."""
-    for message in reversed(messages):
-        text = message.removeprefix("libbpf: ").strip()
-        if text and not text.startswith(_NOISE):
-            return text.splitlines()[0]
-    return ""

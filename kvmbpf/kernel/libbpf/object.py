@@ -26,8 +26,9 @@ from kvmbpf.kernel.libbpf import log
 from kvmbpf.kernel.libbpf.btf import Btf
 from kvmbpf.kernel.libbpf.externs import KCONFIG_SECTION
 from kvmbpf.kernel.libbpf.globals import Globals
-from kvmbpf.kernel.libbpf.lib import Feature, error_text, libbpf, need
-from kvmbpf.kernel.libbpf.load_errors import load_failed, program_refused, telling
+from kvmbpf.kernel.libbpf.lib import Feature, libbpf, need
+from kvmbpf.kernel.libbpf.load_errors import load_failed, program_refused
+from kvmbpf.kernel.libbpf.messages import not_taken
 from kvmbpf.kernel.libbpf.object_map import ObjectMap
 from kvmbpf.kernel.libbpf.program import BpfProgram
 from kvmbpf.kernel.libbpf.verifier_log import VerifierLogs
@@ -90,9 +91,7 @@ class BpfObject(Closing):
             with log.capture(messages):
                 handle, code = _open_file(path)
         if not handle:
-            said = telling(messages)
-            reason = f"{error_text(code)} ({said})" if said else error_text(code)
-            raise BadFileError(path, f"not an eBPF object that libbpf takes: {reason}")
+            raise BadFileError(path, not_taken(code, messages)).with_log("\n".join(messages))
         return cls(path, handle, messages)
 
     def _guard(self, address: int) -> Callable[[], int]:

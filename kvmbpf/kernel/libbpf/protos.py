@@ -85,6 +85,9 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     # struct bpf_object *bpf_object__open_file(const char *path,
     #                                          const struct bpf_object_open_opts *opts);
     "bpf_object__open_file": (c_void_p, (c_char_p, c_void_p)),
+    # struct bpf_object *bpf_object__open_mem(const void *obj_buf, size_t obj_buf_sz,
+    #                                         const struct bpf_object_open_opts *opts);
+    "bpf_object__open_mem": (c_void_p, (c_char_p, c_size_t, c_void_p)),
     # int bpf_object__load(struct bpf_object *obj);
     "bpf_object__load": (c_int, (c_void_p,)),
     # void bpf_object__close(struct bpf_object *obj);
@@ -103,6 +106,8 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__name": (c_char_p, (c_void_p,)),
     # const char *bpf_program__section_name(const struct bpf_program *prog);
     "bpf_program__section_name": (c_char_p, (c_void_p,)),
+    # enum bpf_prog_type bpf_program__type(const struct bpf_program *prog);
+    "bpf_program__type": (c_int, (c_void_p,)),
     # int bpf_program__fd(const struct bpf_program *prog);
     "bpf_program__fd": (c_int, (c_void_p,)),
     # size_t bpf_program__insn_cnt(const struct bpf_program *prog);
