@@ -150,6 +150,8 @@ def _needs(content: dict[str, Any]) -> Iterator[_Row]:
                 for item in found["functions"]
             )
             yield label, ("functions", ", ".join(names))
+        if found["kconfig"]:
+            yield label, ("kconfig", ", ".join(item["name"] for item in found["kconfig"]))
         if found["helpers"]:
             yield label, ("helpers", ", ".join(item["name"] for item in found["helpers"]))
 

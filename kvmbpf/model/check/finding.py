@@ -31,6 +31,11 @@ class Rule(enum.StrEnum):
     BYTE_ORDER = "byte-order"
     LICENCE = "licence"
     TYPES = "types"
+    BTF = "btf"
+    LIBBPF = "libbpf"
+    KCONFIG = "kconfig"
+    ADDRESS = "address"
+    CALL = "call"
     STRUCT_OPS = "struct-ops"
     PROGRAM_NOT_NAMED = "program-not-named"
     INSTRUCTIONS = "instructions"
@@ -47,8 +52,10 @@ class Rule(enum.StrEnum):
     PROPERTY = "property"
     PINNED = "pinned"
     PROGRAM_TABLE = "program-table"
-    KERNEL_CONFIG = "kernel-config"
     PROGRAM_NOT_LOADED = "program-not-loaded"
+
+
+_ORDER = {severity: place for place, severity in enumerate(Severity)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,11 @@ def to_json(found: dict[str, list[Finding]]) -> dict[str, Any]:
             for file, findings in found.items()
         ],
     }
+
+
+def sort(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings, the worst first, and else as they come."""
+    return sorted(findings, key=lambda finding: _ORDER[finding.severity])
 
 
 def count(findings: Iterable[Finding], severity: Severity) -> int:

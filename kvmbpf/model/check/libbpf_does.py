@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kvmbpf.model.check.finding import Finding, Rule, Severity, line_of
+from kvmbpf.model.check.finding import Finding, Rule, Severity
 from kvmbpf.model.objfile import DeviceObject, EntryKind
-from kvmbpf.model.objfile.btfext import SourceLine
 
 # What kvmbpf.bpf.h makes of the bodies for a VMM to call.
 _CALLS = ("kvmbpf_call_read", "kvmbpf_call_write", "kvmbpf_call_reset")
-_MADE_UP = ("LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER")
 
 
 def check_pins(device: DeviceObject) -> Iterator[Finding]:
@@ -44,37 +42,6 @@ def check_program_tables(device: DeviceObject) -> Iterator[Finding]:
             )
 
 
-def check_options(device: DeviceObject) -> Iterator[Finding]:
-    """An option of the kernel's configuration must be where libbpf looks for it."""
-    section = None if device.btf is None else device.btf.datasec(".kconfig")
-    if device.btf is None or section is None:
-        return
-    weak = {symbol.name for symbol in device.elf.symbols() if symbol.weak}
-    for variable in device.btf.variables(section):
-        name = variable.name
-        if name.startswith("CONFIG_"):
-            unset = "" if name in weak else ", and set there"
-            yield Finding(
-                Severity.NOTE,
-                Rule.KERNEL_CONFIG,
-                f"option {name}",
-                f"{name} is read when the device is attached: the host's configuration must be in "
-                f"/boot/config-VERSION or /proc/config.gz{unset}",
-                "say the value when it is compiled, or attach it where one of the two is"
-                + ("" if name in weak else "; with __weak it may be unset, and is 0 then"),
-                _first_use(device, name),
-            )
-        elif name not in _MADE_UP and not (name.startswith("LINUX_") and name in weak):
-            yield Finding(
-                Severity.ERROR,
-                Rule.KERNEL_CONFIG,
-                f"option {name}",
-                f"{name} is no option of the kernel's, nor one of {', '.join(_MADE_UP)}",
-                "only CONFIG_... and these can be __kconfig",
-                _first_use(device, name),
-            )
-
-
 def check_other_programs(device: DeviceObject) -> Iterator[Finding]:
     """What neither KVM nor a VMM enters is not loaded."""
     for program in device.programs:
@@ -89,14 +56,8 @@ def check_other_programs(device: DeviceObject) -> Iterator[Finding]:
             )
 
 
-def _first_use(device: DeviceObject, name: str) -> SourceLine | None:
-    places = device.code.uses(program.name for program in device.programs).ksyms.get(name)
-    return line_of(device, places[0]) if places else None
-
-
 CHECKS: tuple[Callable[[DeviceObject], Iterator[Finding]], ...] = (
     check_pins,
     check_program_tables,
-    check_options,
     check_other_programs,
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 
+from kvmbpf.model.check.externs import outside
 from kvmbpf.model.check.finding import Finding, Rule, Severity, line_of
 from kvmbpf.model.objfile import RESET_PROGRAM, DeviceObject, EntryKind
 from kvmbpf.model.objfile.btf import BTF_SECTION
@@ -184,8 +185,9 @@ def check_functions(device: DeviceObject) -> Iterator[Finding]:
     """Kernel functions must be there, or be weak."""
     uses = device.code.uses(program.name for program in device.programs)
     calls = any(program.entry is EntryKind.CALL for program in device.programs)
+    marked = outside(device)
     for name in sorted({*uses.kfuncs, *uses.ksyms}):
-        if name in uses.weak:
+        if name in uses.weak or (device.btf is not None and name not in marked):
             continue
         source = line_of(device, (uses.kfuncs.get(name) or uses.ksyms[name])[0])
         if name not in DEVICE_KFUNCS | KERNEL_KFUNCS:

@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError
-from kvmbpf.model.check import libbpf_does, loading, sense
-from kvmbpf.model.check.finding import Finding, Rule, Severity
+from kvmbpf.model.check import externs, libbpf_does, loading, sense, types
+from kvmbpf.model.check.finding import Finding, Rule, Severity, sort
 from kvmbpf.model.objfile import DeviceObject
 
 Check = Callable[[DeviceObject], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (*loading.CHECKS, *libbpf_does.CHECKS, *sense.CHECKS)
-
-_ORDER = {severity: place for place, severity in enumerate(Severity)}
+CHECKS: tuple[Check, ...] = (
+    *loading.CHECKS,
+    *externs.CHECKS,
+    *libbpf_does.CHECKS,
+    *types.CHECKS,
+    *sense.CHECKS,
+)
 
 
 def check_file(path: str | Path) -> list[Finding]:
@@ -26,7 +30,7 @@ def check_file(path: str | Path) -> list[Finding]:
     try:
         device = DeviceObject(path)
     except BadFileError as error:
-        return [_broken(error)]
+        return [broken(error)]
     return check_device(device)
 
 
@@ -40,11 +44,12 @@ def check_device(device: DeviceObject) -> list[Finding]:
         for check in CHECKS:
             found += check(device)
     except BadFileError as error:
-        found.append(_broken(error))
-    return sorted(found, key=lambda finding: _ORDER[finding.severity])
+        found.append(broken(error))
+    return sort(found)
 
 
-def _broken(error: BadFileError) -> Finding:
+def broken(error: BadFileError) -> Finding:
+    """Return what is to be said of a file that is damaged, or cannot be read."""
     place = "" if error.section is None else f"section {error.section}"
     if error.offset is not None:
         place = f"{place} offset {error.offset:#x}".lstrip()

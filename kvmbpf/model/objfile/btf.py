@@ -270,6 +270,14 @@ class Btf:
             return Member(self.string(name), type_id, offset & 0xFFFFFF, offset >> 24)
         return Member(self.string(name), type_id, offset, 0)
 
+    def words(self, found: BtfType, count: int, index: int = 0) -> tuple[int, ...]:
+        """Return numbers that follow a type's head (C ``__u32``).
+
+        :param count: how many there are of an entry.
+        :param index: of the entry, for a kind that has several.
+        """
+        return self._unpack(f"{count}I", found.offset + index * count * 4)
+
     def variables(self, datasec: BtfType) -> Iterator[Variable]:
         """Go through the variables, or functions, of a data section."""
         for index in range(datasec.count):

@@ -59,6 +59,7 @@ def needs(device: DeviceObject, kind: EntryKind) -> dict[str, Any] | None:
             {"name": name, "optional": name in uses.weak}
             for name in sorted({*uses.kfuncs, *uses.ksyms})
         ],
+        "kconfig": [{"name": name, "optional": name in uses.weak} for name in sorted(uses.kconfig)],
         "helpers": [
             {"number": number, "name": helper_name(number)} for number in sorted(uses.helpers)
         ],

@@ -105,6 +105,11 @@ class ElfImage:
         self._relocations: dict[int, list[tuple[int, ...]]] = {}
         self._relocations_left = MAX_RELOCATIONS
 
+    @property
+    def content(self) -> bytes:
+        """The whole file."""
+        return self._bytes
+
     def section(self, name: str) -> Section | None:
         """Return the only section of this name, or None.
 

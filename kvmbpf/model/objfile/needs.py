@@ -19,8 +19,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 from kvmbpf.errors import BadFileError
+from kvmbpf.model.objfile.btf import BTF_SECTION, Btf
 from kvmbpf.model.objfile.elf import ElfImage
 from kvmbpf.model.objfile.symbols import Section, Symbol
+
+KCONFIG_SECTION = ".kconfig"
 
 INSTRUCTION_BYTES = 8
 # Of all functions together, in instructions. A file has at most 2 ** 19.
@@ -35,6 +38,7 @@ _INSTRUCTION = {True: struct.Struct("<BBhi"), False: struct.Struct(">BBhi")}
 
 # Instructions. Source: Documentation/bpf/standardization/instruction-set.rst.
 _CALL = 0x85
+_CALL_BY_REGISTER = 0x8D
 _LOAD_IMM64 = 0x18
 _CALLS_HELPER = 0  # in the source register of a call
 _CALLS_FUNCTION = 1
@@ -82,18 +86,23 @@ class Uses:
 
     :param kfuncs: kernel functions that are called, by name.
     :param ksyms: kernel symbols whose address is taken, by name.
-    :param weak: those of both that may be missing.
+    :param kconfig: values of the kernel's configuration (``__kconfig``), by name; what
+        is there without one, as ``LINUX_KERNEL_VERSION``, included.
+    :param weak: those of these that may be missing.
     :param helpers: by number.
     :param variables: names of the object's own variables and maps.
     :param functions: that were gone through, and whether as a callback only.
+    :param indirect: calls through a pointer.
     """
 
     kfuncs: dict[str, list[Place]] = field(default_factory=dict)
     ksyms: dict[str, list[Place]] = field(default_factory=dict)
+    kconfig: dict[str, list[Place]] = field(default_factory=dict)
     weak: set[str] = field(default_factory=set)
     helpers: dict[int, list[Place]] = field(default_factory=dict)
     variables: dict[str, list[Place]] = field(default_factory=dict)
     functions: dict[Function, bool] = field(default_factory=dict)
+    indirect: list[Place] = field(default_factory=list)
 
     @property
     def instructions(self) -> int:
@@ -126,8 +135,10 @@ class _Kind(enum.Enum):
     HELPER = enum.auto()
     KFUNC = enum.auto()
     KSYM = enum.auto()
+    KCONFIG = enum.auto()
     VARIABLE = enum.auto()
     CALL = enum.auto()
+    INDIRECT = enum.auto()
     CALLBACK = enum.auto()
 
 
@@ -136,6 +147,7 @@ class _Kind(enum.Enum):
 _Reference = tuple[_Kind, int, int | str | Function, bool]
 # A member of an enum costs a look-up.
 _HELPER, _KFUNC, _KSYM = _Kind.HELPER, _Kind.KFUNC, _Kind.KSYM
+_KCONFIG, _INDIRECT = _Kind.KCONFIG, _Kind.INDIRECT
 _VARIABLE, _CALL_TO, _CALLBACK = _Kind.VARIABLE, _Kind.CALL, _Kind.CALLBACK
 
 
@@ -361,12 +373,15 @@ class CodeMap:
             elif source == _CALLS_FUNCTION:
                 symbol = None if index is None else self._elf.symbol(index)
                 yield self._called(function.section, symbol, number, offset)
+        for offset in _having(code, function.start, function.size, _CALL_BY_REGISTER):
+            yield _INDIRECT, offset, 0, False
 
     def _loaded(self, symbol: Symbol, addend: int, offset: int) -> _Reference | None:
         """Return what an address that is taken is of; None for no function's beginning."""
         section = symbol.section
         if section is None:
-            return _KSYM, offset, symbol.name, symbol.weak
+            kind = _KCONFIG if symbol.name in self._kconfig else _KSYM
+            return kind, offset, symbol.name, symbol.weak
         if section.executable:
             target = self._functions.get((section.number, symbol.value + addend))
             return None if target is None else (_CALLBACK, offset, target, False)
@@ -401,6 +416,18 @@ class CodeMap:
             )
         return _CALL_TO, offset, function, False
 
+    @cached_property
+    def _kconfig(self) -> frozenset[str]:
+        """The names that are of the kernel's configuration: only the types say which."""
+        section = self._elf.section(BTF_SECTION)
+        if section is None or f"\0{KCONFIG_SECTION}\0".encode() not in self._elf.data(section):
+            return frozenset()  # as a rule, and then the types need not be read
+        btf = Btf.of(self._elf)
+        found = None if btf is None else btf.datasec(KCONFIG_SECTION)
+        if btf is None or found is None:
+            return frozenset()
+        return frozenset(variable.name for variable in btf.variables(found))
+
     def _code_of(self, section: Section) -> bytes:
         found = self._code.get(section.number)
         if found is None:
@@ -427,15 +454,24 @@ def _note(found: Uses, item: _Reference, function: Function, in_callback: bool) 
     """Add what an instruction refers to, and its place."""
     kind, offset, target, weak = item
     place = Place(function.section.name, offset, function.start, in_callback)
-    if isinstance(target, int):
+    if kind is _INDIRECT:
+        found.indirect.append(place)
+    elif isinstance(target, int):
         found.helpers.setdefault(target, []).append(place)
     elif isinstance(target, str):
-        names = found.variables
-        if kind is not _VARIABLE:
-            names = found.kfuncs if kind is _KFUNC else found.ksyms
+        names = _names(found, kind)
         names.setdefault(target, []).append(place)
         if weak:
             found.weak.add(target)
+
+
+def _names(found: Uses, kind: _Kind) -> dict[str, list[Place]]:
+    """Return where the names of a kind are kept."""
+    if kind is _VARIABLE:
+        return found.variables
+    if kind is _KFUNC:
+        return found.kfuncs
+    return found.kconfig if kind is _KCONFIG else found.ksyms
 
 
 def _having(code: bytes, start: int, size: int, opcode: int) -> Iterator[int]:

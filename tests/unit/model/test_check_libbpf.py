@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``kvmbpf check`` on what libbpf would do by itself: pins, options, tables of programs."""
+"""``kvmbpf check`` on what libbpf would do by itself: pins, tables of programs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from kvmbpf.model.check import Finding, Rule, Severity, check_file
 from tests.unit.model.test_check import build
 
-OWN = (Rule.PINNED, Rule.PROGRAM_TABLE, Rule.KERNEL_CONFIG, Rule.PROGRAM_NOT_LOADED)
-USING = "KVMBPF_READ(struct kvmbpf_access *acc) {{ acc->value = {}; return 0; }}\n"
+OWN = (Rule.PINNED, Rule.PROGRAM_TABLE, Rule.PROGRAM_NOT_LOADED)
 
 
 def found(path: Path) -> list[Finding]:
@@ -49,41 +48,6 @@ def test_a_pin_has_no_meaning(tmp_path: Path, more: str, count: int) -> None:
 def test_a_table_of_programs_is_refused(tmp_path: Path) -> None:
     (finding,) = found(build(tmp_path, before=a_map("PROG_ARRAY")))
     assert (finding.severity, finding.rule) == (Severity.ERROR, "program-table")
-
-
-def option(folder: Path, name: str, attributes: str = "__kconfig") -> list[Finding]:
-    return found(
-        build(folder, before=f"extern unsigned {name} {attributes};\n", read=USING.format(name))
-    )
-
-
-def test_a_note_says_where_the_kernels_configuration_must_be(tmp_path: Path) -> None:
-    (finding,) = option(tmp_path, "CONFIG_HZ")
-    assert (finding.severity, finding.rule) == (Severity.NOTE, "kernel-config")
-    assert (finding.source.line if finding.source else 0) == 4
-    assert "/boot/config-VERSION or /proc/config.gz, and set there" in finding.sentence
-    assert "with __weak" in finding.mend
-    (finding,) = option(tmp_path, "CONFIG_HZ", "__kconfig __weak")
-    assert "set there" not in finding.sentence
-    assert "__weak" not in finding.mend
-
-
-@pytest.mark.parametrize(
-    "name", ["LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER"]
-)
-def test_what_libbpf_makes_up_needs_no_file(tmp_path: Path, name: str) -> None:
-    assert option(tmp_path, name) == []
-
-
-@pytest.mark.parametrize("name", ["HZ", "LINUX_HZ"])
-def test_what_is_no_option_is_refused(tmp_path: Path, name: str) -> None:
-    (finding,) = option(tmp_path, name)
-    assert (finding.severity, finding.rule) == (Severity.ERROR, "kernel-config")
-    assert f"{name} is no option of the kernel's" in finding.sentence
-
-
-def test_an_option_of_a_later_libbpf_may_be_missing(tmp_path: Path) -> None:
-    assert option(tmp_path, "LINUX_HAS_MORE", "__kconfig __weak") == []
 
 
 @pytest.mark.parametrize("section", ["xdp", "?kprobe/schedule", "syscall", "fentry/schedule"])
