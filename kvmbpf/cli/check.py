@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``kvmbpf check``: say what is wrong with device objects before they are loaded.
 
-Reads the files only: no privilege, no kernel, nothing loaded.
+Reads the files only: no privilege, no kernel, nothing loaded. Whether libbpf opens
+them a child of this process finds out.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import os
 
 import click
 
+from kvmbpf.author.opening import check_object
 from kvmbpf.errors import BadFileError
-from kvmbpf.model.check import Finding, Severity, check_file, to_json
+from kvmbpf.model.check import Finding, Severity, to_json
 from kvmbpf.model.check.finding import count
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
@@ -30,7 +32,7 @@ def check(ctx: click.Context, files: tuple[str, ...], as_json: bool, strict: boo
     likely not what is meant, a note is good to know. The exit status is 15 when
     there is an error, or with --strict a warning, and else 0.
     """
-    found = {file: check_file(file) for file in files}
+    found = {file: check_object(file) for file in files}
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2))
     else:
