@@ -11,13 +11,14 @@ bpf_object__resolve_externs() and bpf_program__record_reloc() in libbpf 1.0 to 1
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Iterator
 
 from kvmbpf.model.check.finding import Finding, Rule, Severity, line_of
 from kvmbpf.model.objfile import DeviceObject
 from kvmbpf.model.objfile.btfext import SourceLine
 from kvmbpf.model.objfile.needs import KCONFIG_SECTION, Place, Uses
-from kvmbpf.model.objfile.symbols import Section
+from kvmbpf.model.objfile.symbols import Section, Symbol
 
 KSYMS_SECTION = ".ksyms"
 LEGACY_MAPS = "maps"
@@ -31,7 +32,6 @@ _DATA = (".data", ".bss", ".rodata")
 _OTHERS = frozenset(
     (".maps", "license", "version", KCONFIG_SECTION, KSYMS_SECTION, ".addr_space.1")
 )
-_FILLED_IN = (".maps", ".struct_ops")
 _LIBRARY = frozenset(
     (
         *("memset", "memcpy", "memmove", "memcmp", "bcmp", "strlen", "strcmp", "strncmp"),
@@ -148,23 +148,18 @@ def check_addresses(device: DeviceObject) -> Iterator[Finding]:
     """Addresses that are initial values are never filled in: they are NULL."""
     uses = _uses(device)
     told: set[str] = set()
-    variables = device.elf.variables()
-    for section in {symbol.section for symbol in variables if symbol.section is not None}:
-        if not section.name.startswith(_DATA) or section.name.startswith(_FILLED_IN):
-            continue
+    holders: dict[Section, list[Symbol]] = {}
+    for symbol in device.elf.variables():
+        if symbol.section is not None and symbol.section.name.startswith(_DATA):
+            holders.setdefault(symbol.section, []).append(symbol)
+    for section, symbols in holders.items():
+        symbols.sort(key=lambda symbol: symbol.value)
         for item in device.elf.relocations(section):
             target = item.symbol.section
             if target is not None and target.executable:
                 continue  # what is called through it is told by `check_calls`
-            holder = next(
-                (
-                    symbol.name
-                    for symbol in variables
-                    if symbol.section is section
-                    and symbol.value <= item.offset < symbol.value + symbol.size
-                ),
-                section.name,
-            )
+            index = bisect.bisect_right(symbols, item.offset, key=lambda symbol: symbol.value)
+            holder = symbols[index - 1].name if index else section.name
             if holder in told:
                 continue
             told.add(holder)
@@ -182,8 +177,9 @@ def check_addresses(device: DeviceObject) -> Iterator[Finding]:
 
 
 def check_calls(device: DeviceObject) -> Iterator[Finding]:
-    """There are no calls through a pointer."""
-    places = _uses(device).indirect
+    """There are no calls through a pointer, and none that lead back to where they are."""
+    uses = _uses(device)
+    places = uses.indirect
     if places:
         yield Finding(
             Severity.ERROR,
@@ -193,6 +189,17 @@ def check_calls(device: DeviceObject) -> Iterator[Finding]:
             "(unknown opcode 8d)",
             "write a switch that calls each function by its name",
             _line(device, places),
+        )
+    circle = device.code.circle(uses)
+    if circle is not None:
+        yield Finding(
+            Severity.ERROR,
+            Rule.CALL,
+            f"section {circle.section}",
+            "a function calls itself, or one that leads back to it: the verifier refuses it "
+            "(the call stack of 9 frames is too deep)",
+            "write the recursion as a loop that counts to a constant",
+            _line(device, [circle]),
         )
 
 

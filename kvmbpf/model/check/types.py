@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from kvmbpf.model.check.finding import Finding, Rule, Severity, line_of
 from kvmbpf.model.objfile import DeviceObject
-from kvmbpf.model.objfile.btfrules import refused
+from kvmbpf.model.objfile.btfrules import Fault, refused
 
 
 def check_btf(device: DeviceObject) -> Iterator[Finding]:
@@ -16,6 +16,10 @@ def check_btf(device: DeviceObject) -> Iterator[Finding]:
         return
     uses = None
     for item in refused(device.btf, device.elf):
+        if item.fault is Fault.TOO_MANY:
+            sentence = f"{item.place} {item.fault.words}"
+            yield Finding(Severity.NOTE, Rule.BTF, item.place, sentence, item.fault.mend)
+            return
         uses = uses or device.code.uses(program.name for program in device.programs)
         places = uses.variables.get(item.name, [])
         yield Finding(

@@ -18,6 +18,7 @@ limit is that of v6.1 and later.
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ from kvmbpf.model.objfile.elf import ElfImage
 MAX_NAME_BYTES = 512
 # MAX_RESOLVE_DEPTH.
 MAX_RESOLVED = 32
+# Members, values, arguments and variables of all types together, each time that they
+# are looked at. A device has some hundreds, and one that knows the kernel's some thousands.
+MAX_ENTRIES = 1 << 16
 # That are told of one object.
 MAX_FAULTS = 8
 
@@ -156,6 +160,12 @@ class Fault(enum.Enum):
         "nest fewer structs, or define the inner ones first",
     )
 
+    TOO_MANY = (
+        "not looked at",
+        f"have more than {MAX_ENTRIES} members and values, of which the rest was not looked at",
+        "leave out what is not used",
+    )
+
     def __init__(self, kernel: str, words: str, mend: str) -> None:
         self.kernel = kernel
         self.words = words
@@ -184,23 +194,49 @@ def refused(btf: Btf, elf: ElfImage | None = None) -> Iterator[Refused]:
         takes them as they are.
     :raise BadFileError: when the types are damaged.
     """
-    found = 0
-    for walk in (_Alone(btf, elf).faults(), _Followed(btf, elf).faults()):
-        for fault in walk:
-            yield fault
-            found += 1
-            if found == MAX_FAULTS:
-                return
-        if found:
-            return  # the kernel follows nothing after it
+    try:
+        yield from itertools.islice(_walk(btf, elf), MAX_FAULTS)
+    except _TooMany:
+        yield Refused(Fault.TOO_MANY, "the types")
+
+
+def _walk(btf: Btf, elf: ElfImage | None) -> Iterator[Refused]:
+    effort = _Effort()
+    alone = False
+    for fault in _Alone(btf, elf, effort).faults():
+        alone = True
+        yield fault
+    if not alone:  # the kernel follows nothing after it
+        yield from _Followed(btf, elf, effort).faults()
+
+
+class _TooMany(Exception):  # noqa: N818 (it ends both walks)
+    """The types have more entries than are looked at."""
+
+
+class _Effort:
+    """Counts the entries that are looked at: types may share them without end."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ENTRIES
+
+    def spend(self, found: BtfType) -> None:
+        """Count the entries of a type.
+
+        :raise _TooMany: when there were too many.
+        """
+        self._left -= found.count
+        if self._left < 0:
+            raise _TooMany
 
 
 class _Alone:
     """Each type by itself: btf_check_all_metas()."""
 
-    def __init__(self, btf: Btf, elf: ElfImage | None) -> None:
+    def __init__(self, btf: Btf, elf: ElfImage | None, effort: _Effort) -> None:
         self._btf = btf
         self._elf = elf
+        self._effort = effort
 
     def faults(self) -> Iterator[Refused]:
         for type_id in range(1, len(self._btf)):
@@ -209,6 +245,7 @@ class _Alone:
             if fault is not None:
                 yield _of(found, fault)
                 continue
+            self._effort.spend(found)
             yield from self._special(found)
 
     def _common(self, found: BtfType) -> Fault | None:
@@ -349,9 +386,10 @@ class _Mode(enum.Enum):
 class _Followed:
     """Types with what they refer to: btf_check_all_types()."""
 
-    def __init__(self, btf: Btf, elf: ElfImage | None) -> None:
+    def __init__(self, btf: Btf, elf: ElfImage | None, effort: _Effort) -> None:
         self._btf = btf
         self._elf = elf
+        self._effort = effort
         self._done: set[int] = {0}
         self._begun: set[int] = set()
         self._stack: list[tuple[BtfType, Iterator[int]]] = []
@@ -420,8 +458,9 @@ class _Followed:
         """Give the types that have to be known before one."""
         kind = found.kind
         if kind in _STRUCTS:
-            for member in self._btf.members(found):
-                yield member.type_id
+            self._effort.spend(found)
+            for index in range(found.count):
+                yield self._btf.words(found, 3, index)[1]
         elif kind is Kind.ARRAY:
             element, index, _ = self._btf.words(found, 3)
             yield from (index, element)
@@ -441,8 +480,10 @@ class _Followed:
         if kind in _MODIFIERS or kind is Kind.PTR:
             if self._btf.get(found.target).kind in _SOURCE_ONLY:
                 fault = Fault.REFERENCE
-            elif kind in _MODIFIERS and self._tags_after(found):
-                fault = Fault.TAG_ORDER
+            elif kind in _MODIFIERS and kind is not Kind.TYPE_TAG:
+                # Of a chain of them the first that is out of place is told.
+                behind = self._btf.get(found.target).kind
+                fault = Fault.TAG_ORDER if behind is Kind.TYPE_TAG else None
         elif kind is Kind.VAR:
             (linkage,) = self._btf.words(found, 1)
             # What is only declared gets another type from libbpf.
@@ -463,17 +504,6 @@ class _Followed:
         kind = self._btf.resolve(type_id).kind
         return kind not in _NO_SIZE and kind not in _SOURCE_ONLY
 
-    def _tags_after(self, found: BtfType) -> bool:
-        in_tags = found.kind is Kind.TYPE_TAG
-        for _ in range(MAX_RESOLVED):
-            if found.kind not in _MODIFIERS:
-                return False
-            if found.kind is Kind.TYPE_TAG and not in_tags:
-                return True
-            in_tags = in_tags and found.kind is Kind.TYPE_TAG
-            found = self._btf.get(found.target)
-        return False
-
     def _array(self, found: BtfType) -> Fault | None:
         element, index, count = self._btf.words(found, 3)
         counter = self._btf.resolve(index)
@@ -489,6 +519,7 @@ class _Followed:
         return None
 
     def _members(self, found: BtfType) -> Refused | None:
+        self._effort.spend(found)
         for member in self._btf.members(found):
             fault = Fault.MEMBER
             if self._sized(member.type_id):
@@ -524,6 +555,7 @@ class _Followed:
             return Fault.REFERENCE
         if self._elf is not None and found.count == _FUNC_EXTERN:
             return None  # libbpf names the arguments of what is only declared
+        self._effort.spend(prototype)
         for index in range(prototype.count):
             name, type_id = self._btf.words(prototype, 2, index)
             if type_id and not name:
@@ -532,6 +564,7 @@ class _Followed:
 
     def _prototype(self, found: BtfType) -> Refused | None:
         fault = None
+        self._effort.spend(found)
         if found.target:
             back = self._btf.get(found.target)
             fault = self._value(back, Fault.RETURN)

@@ -222,6 +222,33 @@ class CodeMap:
                     (callbacks if kind is _CALLBACK else direct).append(target)
             yield function, in_callback, references
 
+    def circle(self, uses: Uses) -> Place | None:
+        """Return a call by which a function comes to itself again, or None.
+
+        :param uses: what `uses` gave.
+        """
+        on_path: dict[Function, bool] = {}
+        for root in uses.functions:
+            if root in on_path:
+                continue
+            on_path[root] = True
+            path = [(root, iter(self._decoded[root]))]
+            while path:
+                function, references = path[-1]
+                for kind, offset, target, _ in references:
+                    if kind is not _CALL_TO or not isinstance(target, Function):
+                        continue
+                    if on_path.get(target):
+                        return Place(function.section.name, offset, function.start)
+                    if target not in on_path:
+                        on_path[target] = True
+                        path.append((target, iter(self._decoded[target])))
+                        break
+                else:
+                    on_path[function] = False
+                    path.pop()
+        return None
+
     def argument(self, place: Place, register: int) -> int | None:
         """Return the number that a call is given, where the code says so at once.
 

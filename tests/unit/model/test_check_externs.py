@@ -207,3 +207,29 @@ def test_calls_through_a_pointer(before: str, use: str, tmp_path: Path) -> None:
     assert (finding.severity, finding.rule) == (Severity.ERROR, "call")
     assert finding.where == "d.bpf.c line 6"
     assert "write a switch" in finding.mend
+
+
+FACULTY = "static __noinline int f(int n) { return n < 2 ? 1 : f(n - 1) * f(n - 2) + n; }"
+EACH_OTHER = (
+    "static __noinline int g(int n); static __noinline int h(int n) "
+    "{ return n < 2 ? 1 : g(n - 1) * g(n - 3) + n; } static __noinline int g(int n) "
+    "{ return n < 3 ? 2 : h(n - 1) * h(n - 2) + n; }"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "use"),
+    [(FACULTY, "acc->value = f(acc->len);"), (EACH_OTHER, "acc->value = g(acc->len);")],
+    ids=["itself", "each other"],
+)
+def test_recursion(before: str, use: str, tmp_path: Path) -> None:
+    finding = only(found(build(tmp_path, before, use)))
+    assert (finding.severity, finding.rule) == (Severity.ERROR, "call")
+    assert finding.where == "d.bpf.c line 3"
+    assert "as a loop" in finding.mend
+
+
+def test_a_function_that_is_called_twice_is_no_recursion(tmp_path: Path) -> None:
+    before = "static __noinline int f(int n) { return n * 3; } "
+    before += "static __noinline int g(int n) { return f(n) + f(n + 1); }"
+    assert found(build(tmp_path, before, "acc->value = g(acc->len) + f(acc->offset);")) == []

@@ -157,6 +157,30 @@ def test_structs_in_structs(costly: Costly, worker: WorkerProcess, tmp_path: Pat
     assert costly.read(worker, tmp_path) == []
 
 
+def test_functions_that_share_one_prototype(
+    costly: Costly, worker: WorkerProcess, tmp_path: Path
+) -> None:
+    """Sixty thousand functions, each of the same sixty thousand arguments."""
+    builder = Builder()
+    number = builder.integer("int", 4)
+    arguments = struct.pack("<2I", builder.string("a"), number) * 0xFFFF
+    prototype = builder.add("", Kind.FUNC_PROTO, 0xFFFF, number, arguments)
+    head = struct.pack("<3I", builder.string("f"), Kind.FUNC << 24, prototype)
+    builder.types += head * 60_000
+    builder.count += 60_000
+    state_of_type(costly, builder, number)
+    assert costly.read(worker, tmp_path) == []
+
+
+def test_addresses_without_number(costly: Costly, worker: WorkerProcess, tmp_path: Path) -> None:
+    """Sixteen thousand variables at one place, and thirty thousand addresses behind it."""
+    table = bytearray(costly.content(".symtab"))
+    state = costly.symbol("state")
+    entry = bytes(table[state * 24 : state * 24 + 24])
+    costly.give(".symtab", bytes(table) + entry * (MAX_SYMBOLS - len(table) // 24))
+    assert costly.read(worker, tmp_path) == []
+
+
 def test_a_struct_of_itself(costly: Costly, worker: WorkerProcess, tmp_path: Path) -> None:
     builder = Builder()
     one = builder.add("s", Kind.STRUCT, 0xFFFF, 4, struct.pack("<3I", 0, 1, 0) * 0xFFFF)
