@@ -16,7 +16,8 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_origin, get_type_hints
 
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.placement import Placed
@@ -24,6 +25,9 @@ from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
 
 # 2: compatible is a list; limits, times, device_id, manager, and each version's maps
 SCHEMA = 2
+# Times are in seconds since 1970, whole or not, before the year 9000.
+_TIME = (int, float)
+_END_OF_TIME_S = 221_845_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +196,50 @@ def _record(path: Path, text: str) -> DeviceRecord:
         raw["irqs"] = tuple(IrqRecord(**item) for item in raw["irqs"])
         raw["versions"] = tuple(_version(item) for item in raw["versions"])
         raw["limits"] = Limits(**raw["limits"])
-        return DeviceRecord(**raw)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        record = DeviceRecord(**raw)
+        _check_values(record)
+        return record
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadFileError(path, f"not a device's record: {error}") from error
 
 
 def _plain(record: Any) -> dict[str, Any]:  # noqa: ANN401 - one of the above
     return {name: getattr(record, name) for name in record.__slots__}
+
+
+def _check_values(record: DeviceRecord) -> None:
+    """Refuse what JSON has, and a device has not: who reads a record relies on its kinds.
+
+    :raise TypeError: when a value is of another kind.
+    :raise ValueError: when it is no time, or no trigger.
+    """
+    for part in (record, record.limits, *record.regions, *record.irqs, *record.versions):
+        for name, kind in _KINDS[type(part)].items():
+            value = getattr(part, name)
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} is {value!r}")
+            if kind == _TIME and not 0 <= value < _END_OF_TIME_S:
+                raise ValueError(f"{name} is {value!r}")
+    for irq in record.irqs:
+        Trigger(irq.trigger)
+    for version in record.versions:
+        if not all(isinstance(name, str) for name in version.maps):
+            raise TypeError(f"maps is {version.maps!r}")
+
+
+def _kinds(part: type) -> dict[str, Any]:
+    """Return what isinstance() takes, by the name of a field."""
+    hints = get_type_hints(part)
+    kinds = {name: get_origin(hint) or hint for name, hint in hints.items()}
+    return {
+        name: _TIME if kind is float else hints[name] if kind is UnionType else kind
+        for name, kind in kinds.items()
+    }
+
+
+_KINDS: dict[type, dict[str, Any]] = {
+    part: _kinds(part) for part in (DeviceRecord, Limits, RegionRecord, IrqRecord, ObjectVersion)
+}
 
 
 def _check_schema(path: Path, schema: object) -> None:

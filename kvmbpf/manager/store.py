@@ -200,7 +200,13 @@ class Store:
 
         :raise BadFileError: when there is none, or it is not one.
         """
-        return read_record(self.record_path(vm, device))
+        path = self.record_path(vm, device)
+        found = read_record(path)
+        if (found.vm, found.device) != (vm, device):
+            raise BadFileError(
+                path, f"not its device's record: of device {found.device} of VM {found.vm}"
+            )
+        return found
 
     def write(self, record: DeviceRecord) -> None:
         """Write a device's record, whole or not at all."""

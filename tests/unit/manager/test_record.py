@@ -19,6 +19,7 @@ from kvmbpf.manager.record import (
     RegionRecord,
     read_record,
 )
+from kvmbpf.manager.store import Store
 from kvmbpf.model.spec import Bus
 
 RECORD = DeviceRecord(
@@ -120,3 +121,58 @@ def test_an_update_may_not_move_to_another_bus() -> None:
     assert RECORD.difference(spec) is None
     moved = replace(spec, regions=tuple(replace(one, bus=Bus.PIO) for one in spec.regions))
     assert RECORD.difference(moved) == ("region buses were ['mmio', 'pio'], are ['pio', 'pio']")
+
+
+VERSION = RECORD.to_json()["versions"][0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pid": "1"},
+        {"pid": None},
+        {"vm": 1},
+        {"reason": None},
+        {"concurrent": "no"},
+        {"attached_s": "now"},
+        {"attached_s": float("nan")},
+        {"attached_s": 1e300},
+        {"attached_s": -1},
+        {"regions": [{"gpa": "0", "size": 1, "bus": "mmio"}]},
+        {"regions": [{"gpa": 0, "size": None, "bus": "mmio"}]},
+        {"irqs": [{"gsi": "5", "trigger": "edge"}]},
+        {"irqs": [{"gsi": 5, "trigger": "both"}]},
+        {"limits": {"max_faults": "3", "max_run_ns": None}},
+        {"versions": [VERSION | {"path": None}]},
+        {"versions": [VERSION | {"map_id": "1"}]},
+        {"versions": [VERSION | {"maps": [1]}]},
+        {"versions": [VERSION | {"loaded_s": float("inf")}]},
+    ],
+    ids=str,
+)
+def test_values_of_another_kind_are_no_record(changed: dict[str, object], tmp_path: Path) -> None:
+    path = write(tmp_path / "r.json", RECORD.to_json() | changed)
+    with pytest.raises(BadFileError, match="not a device's record"):
+        read_record(path)
+
+
+def test_a_record_without_end_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(BadFileError, match="not a device's record"):
+        read_record(path)
+
+
+def test_whole_seconds_are_a_time_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.json", RECORD.to_json() | {"attached_s": 2})
+    assert read_record(path).attached_s == 2
+
+
+def test_another_devices_record_is_not_this_ones(tmp_path: Path) -> None:
+    store = Store(tmp_path, tmp_path)
+    for vm, device in (("vm", "other"), ("other", "dev")):
+        path = store.record_path(vm, device)
+        path.parent.mkdir(exist_ok=True)
+        write(path, RECORD.to_json())
+        with pytest.raises(BadFileError, match="not its device's record: of device dev of VM vm"):
+            store.read(vm, device)
