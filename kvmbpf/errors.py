@@ -13,7 +13,8 @@
      `-- LabError                18  the lab could not be built or booted
 
 The command line prints `str(error)`, one line, and exits with `exit_code`.
-Exit code 2 is a wrong command line; `kvmbpf lab run` passes its command's own
+Exit code 2 is a wrong command line, 130 an interrupt, 141 a reader of the output
+that went away (`kvmbpf.cli.standard`); `kvmbpf lab run` passes its command's own
 exit code through.
 """
 
@@ -25,6 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
+
+from kvmbpf.mends import OF_ANY_CALL
 
 
 class KvmBpfError(Exception):
@@ -66,7 +69,8 @@ class KernelCallError(KvmBpfError, OSError):
         code = self.errno or 0
         name = _errno.errorcode.get(code, str(code))
         text = f"{self.call}: {name} ({os.strerror(code)})"
-        return f"{text}; {self.hint}" if self.hint else text
+        hint = OF_ANY_CALL.get(code, self.hint)
+        return f"{text}; {hint}" if hint else text
 
 
 class VerifierError(KvmBpfError):

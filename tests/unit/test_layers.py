@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The layers hold: nothing imports what lies above it; readers need no privilege.
 
-From the ground: errors, closing - model, lab - kernel - author, testing, qemu_glue -
-manager - bench, demo - cli.
+From the ground: mends, errors, closing, writing, caches - model, lab - kernel -
+author, testing, qemu_glue - manager - bench, demo - cli.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PACKAGES = (ROOT / "kvmbpf", ROOT / "qemu_glue")
 
 # Lowest first. A module may import its own layer and those below.
 LAYERS: list[set[str]] = [
-    {"__init__", "errors", "closing"},
+    {"__init__", "mends", "errors", "closing", "writing", "caches"},
     {"model", "lab"},
     {"kernel"},
     {"author", "testing", "qemu_glue"},
