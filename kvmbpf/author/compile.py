@@ -14,13 +14,14 @@ import re
 import shutil
 import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.author.diagnostics import Output
-from kvmbpf.errors import BadFileError, UnsupportedError
+from kvmbpf.errors import BadFileError, KernelCallError, UnsupportedError
+from kvmbpf.mends import mend
+from kvmbpf.writing import write_output
 
 OLDEST_CLANG = 14
 _NEWEST_NAMED_CLANG = 30
@@ -99,42 +100,45 @@ def compile_device(
     *,
     warnings_are_errors: bool = False,
     warn: Callable[[str], None] | None = None,
-    check: Callable[[Path], object] | None = None,
+    check: Callable[[Path, bytes], object] | None = None,
 ) -> Path:
     """Compile a device's source; return the output's path.
 
-    The output appears whole or not at all.
+    The output appears whole or not at all; what its name stands for is
+    `kvmbpf.writing`'s to find.
 
     :param source: a C file that includes ``<kvmbpf.bpf.h>``; its own folder is
         searched for ``#include "..."``, and where it is a link, then that of the file.
     :param output: the object to write; its folder exists.
     :param warnings_are_errors: refuse a source that clang warns about.
     :param warn: is given clang's warnings, several lines, if there are any.
-    :param check: is called with the object before it appears under its name; a
-        `BadFileError` of it is raised as one of the source.
+    :param check: is called with the output's path and the object before it appears
+        there; a `BadFileError` of it is raised as one of the source.
     :raise BadFileError: when the source cannot be read or does not compile (the
         first of clang's errors), or the output cannot be written.
     :raise UnsupportedError: when there is no clang, or only an older one.
+    :raise KernelCallError: when it cannot be run for want of something.
     """
     source, output = Path(source), Path(output)
     _check_source(source)
-    clang = find_clang()
-    try:
-        work = tempfile.TemporaryDirectory(prefix=".kvmbpf-", dir=output.parent)
-    except OSError as error:
-        raise BadFileError(output, f"cannot be written: {error.strerror}") from error
-    with work as folder:
-        result = Path(folder).resolve() / "device.o"
-        warnings = _run(clang, source, result, warnings_are_errors)
-        if warnings and warn is not None:
-            warn(warnings)
-        if check is not None:
-            _check(check, result, source)
+    done = _run(find_clang(), source, warnings_are_errors)
+    if done.warnings and warn is not None:
+        warn(done.warnings)
+    if check is not None:
         try:
-            result.replace(output)
-        except OSError as error:
-            raise BadFileError(output, f"cannot be written: {error.strerror}") from error
+            check(output, done.output)
+        except BadFileError as error:  # what is wrong with it is wrong with its source
+            raise BadFileError(source, f"its object: {error.reason}") from error
+    write_output(output, done.output)
     return output
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """What a compiler gave on standard output, and what it warned of."""
+
+    output: bytes
+    warnings: str
 
 
 def _check_source(source: Path) -> None:
@@ -156,14 +160,6 @@ def _check_source(source: Path) -> None:
             source, f"a link to {source.readlink()}, which leads to no file ({error.strerror})"
         ) from error
     raise BadFileError(source, "no regular file, expected a C file")
-
-
-def _check(check: Callable[[Path], object], result: Path, source: Path) -> None:
-    """Check an object; what is wrong with it is wrong with its source."""
-    try:
-        check(result)
-    except BadFileError as error:
-        raise BadFileError(source, f"its object: {error.reason}") from error
 
 
 def compile_library(source: Path, output: Path, *, warnings_are_errors: bool = False) -> Path:
@@ -206,7 +202,7 @@ def compile_native(source: Path, output: Path, options: Sequence[str] = ()) -> P
     return output
 
 
-def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) -> str:
+def _run(clang: Clang, source: Path, warnings_are_errors: bool) -> _Compiled:
     folders = _folders(source)
     command = [
         str(clang.path),
@@ -222,7 +218,8 @@ def _run(clang: Clang, source: Path, result: Path, warnings_are_errors: bool) ->
         "-fdebug-compilation-dir=.",
         *(f"-iquote{folder}" for folder in folders[1:]),
         *(f"-I{path}" for path in header_folders()),
-        *("-c", f"./{source.name}", "-o", str(result)),
+        # Not to a file: it would need a folder, and room there, before it has its name.
+        *("-c", f"./{source.name}", "-o", "-"),
     ]
     try:
         return _compile(command, source)
@@ -254,25 +251,26 @@ def _folders(source: Path) -> list[Path]:
     return [folder] if folder.resolve() == target else [folder, target]
 
 
-def _compile(command: list[str], source: Path) -> str:
-    """Run a compiler in its source's folder; return its warnings, with the source's path."""
-    done = subprocess.run(
-        command,
-        cwd=source.parent,
-        env=os.environ | {"LC_ALL": "C"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+def _compile(command: list[str], source: Path) -> _Compiled:
+    """Run a compiler in its source's folder; its warnings get the source's path."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=source.parent,
+            env=os.environ | {"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except OSError as error:
+        raise _not_run(command[0], error) from error
+    text = done.stderr.decode(errors="replace")
     if done.returncode != 0:
-        said = Output(done.stderr, _folders(source), _NOT_THE_AUTHOR_S)
+        said = Output(text, _folders(source), _NOT_THE_AUTHOR_S)
         reason = said.reason() or _no_reason(Path(command[0]).name, done.returncode, said)
-        raise BadFileError(source, reason).with_log(done.stderr)
-    return re.sub(
-        rf"^\./{re.escape(source.name)}:", lambda _: f"{source}:", done.stderr, flags=re.M
-    )
+        raise BadFileError(source, reason).with_log(text)
+    warnings = re.sub(rf"^\./{re.escape(source.name)}:", lambda _: f"{source}:", text, flags=re.M)
+    return _Compiled(done.stdout, warnings)
 
 
 def _no_reason(compiler: str, status: int, said: Output) -> str:
@@ -288,10 +286,16 @@ def _no_reason(compiler: str, status: int, said: Output) -> str:
     return f"{compiler} {what}{place}: {' '.join(said.text.split())[-200:] or 'no output'}"
 
 
+def _not_run(program: str, error: OSError) -> KernelCallError:
+    return KernelCallError(f"run {program}", error.errno or 0, mend(error.errno))
+
+
 def _version(path: str) -> int | None:
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOEXEC, errno.EACCES):
+            raise _not_run(path, error) from error  # which says nothing of its version
         return None
     match = re.search(r"clang version (\d+)", done.stdout)
     return int(match[1]) if match else None

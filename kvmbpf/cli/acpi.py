@@ -53,11 +53,19 @@ def _source(table: bytes) -> str:
         (Path(folder) / "ssdt.aml").write_bytes(table)
         try:
             subprocess.run(["iasl", "-d", "ssdt.aml"], cwd=folder, capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except (FileNotFoundError, subprocess.CalledProcessError) as error:
             raise UnsupportedError(
                 "iasl",
-                found="nothing" if isinstance(error, OSError) else "one that fails",
+                found="nothing" if isinstance(error, OSError) else f"one that fails: {_why(error)}",
                 needed="ACPICA's disassembler for --format dsl",
                 mend="apt-get install acpica-tools",
             ) from error
         return (Path(folder) / "ssdt.dsl").read_text(encoding="ascii", errors="replace")
+
+
+def _why(error: subprocess.CalledProcessError) -> str:
+    """Return the last thing that a tool said, or else how it ended."""
+    said: str = error.stderr.decode(errors="replace").strip()
+    if error.returncode < 0 or not said:
+        return str(error).rpartition("' ")[2].rstrip(".")
+    return said.splitlines()[-1]

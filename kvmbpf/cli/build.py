@@ -7,6 +7,8 @@ so that what is built can be inspected, attached and run.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -48,7 +50,7 @@ def build(ctx: click.Context, files: tuple[str, ...], out: str | None, werror: b
             click.echo(f"kvmbpf: {error}", err=True)
             status = status or error.exit_code
         else:
-            click.echo(f"built {output}")
+            click.echo(f"built {output}", err=_is_standard_output(output))
     ctx.exit(status)
 
 
@@ -61,3 +63,11 @@ def _output(source: Path, out: str | None) -> Path:
     if source.exists() and Path(out).exists() and source.samefile(out):
         raise BadFileError(source, "OUT is the source itself, expected another name")
     return Path(out)
+
+
+def _is_standard_output(output: Path) -> bool:
+    """Tell whether the object went where this command's own words go."""
+    try:
+        return os.path.samestat(output.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):  # gone already, or there is no descriptor
+        return False

@@ -12,6 +12,7 @@ import click
 
 from kvmbpf.cli.firmware import Request, asks
 from kvmbpf.errors import BadFileError
+from kvmbpf.mends import explain
 from kvmbpf.model.firmware import Base, to_dtb, to_dts
 from kvmbpf.model.irqchip import microvm_note
 from kvmbpf.model.placement import MICROVM, PROFILES, Firmware, MachineProfile
@@ -91,4 +92,4 @@ def _read_base(file: Path, limit_bytes: int = 16 << 20) -> bytes:
         with file.open("rb") as opened:
             return opened.read(limit_bytes + 1)
     except OSError as error:
-        raise BadFileError(file, f"cannot be read: {error.strerror}") from error
+        raise BadFileError(file, f"cannot be read: {explain(error)}") from error

@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 
 from kvmbpf.cli.options import AT, GSI
-from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile import read_device
 from kvmbpf.model.placement import Firmware, MachineProfile, Placed, place
 from kvmbpf.model.spec import DeviceSpec
+from kvmbpf.writing import write_output
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -83,10 +83,7 @@ class Request:
         :raise click.UsageError: when bytes would go to a terminal.
         """
         if self.output is not None:
-            try:
-                self.output.write_bytes(content if isinstance(content, bytes) else content.encode())
-            except OSError as error:
-                raise BadFileError(self.output, f"cannot be written: {error.strerror}") from error
+            write_output(self.output, content if isinstance(content, bytes) else content.encode())
         elif isinstance(content, bytes) and sys.stdout.isatty():
             raise click.UsageError(
                 "this is a terminal, and the output is binary: "

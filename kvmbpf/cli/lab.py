@@ -30,6 +30,7 @@ from kvmbpf.lab.selftests import (
 )
 from kvmbpf.lab.shell import run_shell
 from kvmbpf.lab.tree import SOURCE_VARIABLE
+from kvmbpf.writing import write_output
 
 # With more kernels than this in the cache, each build says how to get rid of some.
 MANY_KERNELS = 4
@@ -157,7 +158,7 @@ def run(
     ) as started:
         result = started.wait(timeout)
     if dmesg is not None:
-        dmesg.write_text(result.dmesg, encoding="utf-8")
+        write_output(dmesg, result.dmesg.encode())
     complaints = kernel_complaints(result.dmesg)
     if strict and complaints:
         raise LabError(f"the lab's kernel complained: {complaints[0]}")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from elftools.elf import enums
 
 from kvmbpf.errors import BadFileError
+from kvmbpf.mends import explain
 from kvmbpf.model.objfile.symbols import (
     SHN_LORESERVE,
     SYMBOL_BYTES,
@@ -229,7 +230,7 @@ class ElfImage:
         except IsADirectoryError as error:
             raise BadFileError(self.path, "a directory, expected an ELF file") from error
         except OSError as error:
-            raise BadFileError(self.path, f"cannot be read: {error.strerror}") from error
+            raise BadFileError(self.path, f"cannot be read: {explain(error)}") from error
         except ValueError as error:  # a NUL in the name
             raise BadFileError(self.path, f"cannot be opened: {error}") from error
         if len(content) > MAX_FILE_BYTES:

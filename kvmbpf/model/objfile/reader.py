@@ -81,14 +81,15 @@ class ProgramInfo:
         return self._type.endswith(".s") or self.entry is EntryKind.CALL
 
 
-def read_device(path: str | Path) -> DeviceSpec:
+def read_device(path: str | Path, content: bytes | None = None) -> DeviceSpec:
     """Read what the device in an object file says it is.
 
     :param path: the object file.
+    :param content: what is in it, where the caller has it already.
     :raise BadFileError: when it cannot be read, is no BPF object, has no notes, or
         notes that are broken, of another format, or name absent programs.
     """
-    return DeviceObject(path).spec
+    return DeviceObject(path, content).spec
 
 
 def read_object(path: str | Path) -> DeviceObject:
