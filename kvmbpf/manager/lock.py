@@ -18,6 +18,7 @@ from kvmbpf.errors import StateError
 from kvmbpf.kernel.rights import refused
 
 _RETRY_S = 0.02
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class HeldError(StateError):
@@ -39,7 +40,7 @@ def hold(path: Path, subject: str, doing: str, patience_s: float = 0.0) -> Itera
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fd = os.open(path, _FLAGS, 0o600)
             except OSError as error:
                 raise refused("open", path, error) from error
             stack.callback(os.close, fd)
@@ -55,8 +56,10 @@ def hold(path: Path, subject: str, doing: str, patience_s: float = 0.0) -> Itera
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(fd).st_ino:
                     break
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        # On a full disk it is held without a name: to detach must be possible there.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
 
 

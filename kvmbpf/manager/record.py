@@ -19,7 +19,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_origin, get_type_hints
 
-from kvmbpf.errors import BadFileError
+from kvmbpf.errors import BadFileError, KernelCallError
+from kvmbpf.mends import OF_ANY_CALL
 from kvmbpf.model.placement import Placed
 from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
 
@@ -177,10 +178,13 @@ def read_record(path: Path) -> DeviceRecord:
     """Read a record.
 
     :raise BadFileError: when it is not one, or of an older or newer schema.
+    :raise KernelCallError: when there is no descriptor to read it with.
     """
     try:
         return _record(path, path.read_text())
     except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno in OF_ANY_CALL:
+            raise KernelCallError(f"open({path})", error.errno or 0) from error
         raise BadFileError(path, f"not a device's record: {error}") from error
 
 

@@ -8,8 +8,8 @@
 
 bpffs is /sys/fs/bpf or $KVMBPF_BPFFS, run is /run/kvmbpf or $KVMBPF_RUN_DIR.
 Both are entered by their owner only; folders of another user, or that others may
-enter, are refused: whoever can write there could have the manager attach
-something else. Files whose names are none of ours are left alone.
+enter, are refused, and so are links: whoever can write there could have the manager
+attach something else. Files whose names are none of ours are left alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from kvmbpf.kernel.libbpf.btf import KernelTypes
 from kvmbpf.kernel.rights import refused, user_name
 from kvmbpf.manager import lock
 from kvmbpf.manager.record import DeviceRecord, read_record
+from kvmbpf.mends import mend
+from kvmbpf.writing import PARTIAL, write_own
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 # For who only looks, and tidies up: it has the lock for a moment.
@@ -212,17 +215,17 @@ class Store:
         """Write a device's record, whole or not at all."""
         path = self.record_path(record.vm, record.device)
         self._make_run_dir(path.parent)
-        partial = path.with_suffix(".partial")
         try:
-            partial.write_text(json.dumps(record.to_json()) + "\n")
-            partial.replace(path)
-        except OSError as error:
+            write_own(path, json.dumps(record.to_json()) + "\n")
+        except PermissionError as error:
             raise refused("write", path, error) from error
+        except OSError as error:
+            raise KernelCallError(f"write({path})", error.errno or 0, mend(error.errno)) from error
 
     def forget(self, vm: str, device: str) -> None:
         """Remove all of a device; what was attached is detached by it."""
         self.pins(vm, device).remove()
-        for suffix in (".json", ".partial", ".log.lock"):
+        for suffix in (".json", ".log.lock"):
             _unlink(self.record_path(vm, device).with_suffix(suffix))
         self._remove_empty(vm)
 
@@ -304,7 +307,7 @@ class Store:
     def _partial(self, vm: str) -> list[Path]:
         """Return the records that were not written to the end."""
         names = _children(f"{self.run_dir}/{vm}")
-        return [self.run_dir / vm / name for name in names if name.endswith(".partial")]
+        return [self.run_dir / vm / name for name in names if name.endswith(PARTIAL)]
 
     def _remove_empty(self, vm: str) -> None:
         for directory in (self.pin_dir / vm, self.run_dir / vm):
@@ -359,15 +362,19 @@ class Store:
 def _make_private(path: Path, hint: str = "") -> None:
     """Make a folder that only its owner enters, or make sure that it is one.
 
-    :raise StateError: when it is another user's, or others may enter it.
+    :raise StateError: when it is another user's, others may enter it, or it is a link.
     """
     try:
         path.mkdir(mode=0o700, parents=not hint, exist_ok=True)
-        found = path.stat()
+        found = path.lstat()
     except PermissionError as error:
         raise refused("mkdir", path, error) from error
     except OSError as error:
-        raise KernelCallError(f"mkdir({path})", error.errno or 0, hint) from error
+        raise KernelCallError(
+            f"mkdir({path})", error.errno or 0, hint or mend(error.errno)
+        ) from error
+    if stat.S_ISLNK(found.st_mode):
+        raise StateError(f"{path} is a link to {path.readlink()}: name the folder itself")
     if found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise StateError(
             f"{path} is {user_name(found.st_uid)}'s, mode {found.st_mode & 0o7777:o}: "
