@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.errors import KvmBpfError, LabError, UnsupportedError
-from kvmbpf.lab.cache import build_lock, make_cache_folder, parts_folder
+from kvmbpf.lab.cache import build_lock, make_cache_folder, parts_folder, write_stamp
 
 PACKAGE = "linux-image-cloud-amd64"
 _STAMP = "complete"
@@ -137,7 +137,7 @@ def _unpack(kernel: DebianKernel, packages: Sequence[str]) -> None:
         for package in sorted(Path(debs).glob("*.deb")):
             _run(["dpkg-deb", "-x", str(package), str(kernel.folder)])
     _relocate(kernel)
-    (kernel.folder / _STAMP).touch()
+    write_stamp(kernel.folder / _STAMP, "")
 
 
 def _relocate(kernel: DebianKernel) -> None:

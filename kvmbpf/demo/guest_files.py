@@ -18,6 +18,8 @@ from pathlib import Path
 
 from kvmbpf.demo.cpio import CpioEntry, write_cpio
 from kvmbpf.errors import LabError
+from kvmbpf.mends import explain
+from kvmbpf.writing import write_own
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DRIVER = _ROOT / "guest_driver" / "kvmbpf_demo"
@@ -110,9 +112,9 @@ def build_initramfs(
         CpioEntry.file("init", _read(init), executable=True),
     ]
     try:
-        out.write_bytes(gzip.compress(write_cpio(entries), mtime=0))
+        write_own(out, gzip.compress(write_cpio(entries), mtime=0))
     except OSError as error:
-        raise LabError(f"{out}: {error.strerror}") from error
+        raise LabError(f"{out}: {explain(error)}") from error
     return out
 
 

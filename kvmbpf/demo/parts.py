@@ -20,7 +20,7 @@ from kvmbpf.demo.debian import DebianKernel, fetch_debian_kernel
 from kvmbpf.demo.guest_files import GUEST_INIT, build_initramfs, build_module, build_reader
 from kvmbpf.errors import StateError
 from kvmbpf.lab import LabKernel
-from kvmbpf.lab.cache import build_lock, in_use, parts_folder
+from kvmbpf.lab.cache import build_lock, in_use, parts_folder, write_stamp
 
 PARTS_VARIABLE = "KVMBPF_DEMO_PARTS"
 DEBIAN_VARIABLE = "KVMBPF_DEBIAN_PARTS"
@@ -110,7 +110,7 @@ def _unfinished(parts: GuestParts, stamp: str = "") -> Iterator[bool]:
         parts.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield not finished
         if not finished:
-            (parts.folder / _STAMP).write_text(stamp, encoding="utf-8")
+            write_stamp(parts.folder / _STAMP, stamp)
 
 
 def _build_guest(parts: GuestParts, kernel_tree: Path) -> None:

@@ -24,6 +24,7 @@ from kvmbpf.lab.progress import Progress
 from kvmbpf.lab.series import Series, load_series
 from kvmbpf.lab.source import apply_patches, copy_files, restore_files, take_off, touched_files
 from kvmbpf.lab.tools import check_tools, disk_mend, first_line, run_tool, tool_error
+from kvmbpf.mends import OF_ANY_CALL
 
 # What a build of the plain or the debug kernel may need, in bytes.
 NEEDED_BYTES = {False: 4 << 30, True: 6 << 30}
@@ -63,8 +64,11 @@ def ensure_kernel(
         try:
             return _Build(plan, told, lock).run()
         except OSError as error:
+            said = OF_ANY_CALL.get(error.errno or 0)
             raise tool_error(
-                str(error.filename or plan.folder), str(error.strerror), plan.folder
+                str(error.filename or plan.folder),
+                f"{error.strerror}; {said}" if said else str(error.strerror),
+                plan.folder,
             ) from error
 
 

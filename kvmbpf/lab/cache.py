@@ -17,16 +17,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kvmbpf.caches import user_cache
 from kvmbpf.errors import LabError
+from kvmbpf.mends import OF_ANY_CALL, explain
+from kvmbpf.writing import write_own
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: $KVMBPF_CACHE, else kvmbpf in the user's cache."""
-    own = os.environ.get("KVMBPF_CACHE")
-    if own:
-        return Path(own).absolute()
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg else Path.home() / ".cache") / "kvmbpf"
+    """Return the cache folder: $KVMBPF_CACHE, else kvmbpf in the user's cache.
+
+    :raise UnsupportedError: when the user has no home, nor said where it is.
+    """
+    return user_cache()
 
 
 def make_cache_folder() -> Path:
@@ -38,8 +40,26 @@ def make_cache_folder() -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise LabError(f"{folder}: cannot make the cache folder ({error.strerror})") from error
+        raise LabError(
+            f"{folder}: cannot make the cache folder ({error.strerror}); {_mend(error)}"
+        ) from error
     return folder
+
+
+def _mend(error: OSError) -> str:
+    another = "set KVMBPF_CACHE to a folder that you may write to"
+    return OF_ANY_CALL.get(error.errno or 0, another)
+
+
+def write_stamp(path: Path, text: str) -> None:
+    """Write what says that something in the cache is finished, whole or not at all.
+
+    :raise LabError: when it cannot be written.
+    """
+    try:
+        write_own(path, text)
+    except OSError as error:
+        raise LabError(f"{path}: {explain(error)}") from error
 
 
 def kernels_folder() -> Path:
@@ -78,9 +98,11 @@ def build_lock(on_wait: Callable[[], None], name: str = "lock") -> Iterator[int]
     """
     path = make_cache_folder() / name
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LabError(f"{path}: cannot open the lock ({error.strerror})") from error
+        raise LabError(
+            f"{path}: cannot open the lock ({error.strerror}); {_mend(error)}"
+        ) from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

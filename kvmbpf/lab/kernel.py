@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kvmbpf.errors import LabError, StateError, UnsupportedError
-from kvmbpf.lab.cache import kernels_folder
+from kvmbpf.lab.cache import kernels_folder, write_stamp
 from kvmbpf.lab.series import Series, load_series
 from kvmbpf.lab.source import KernelSource, find_source
 from kvmbpf.lab.tree import SOURCE_VARIABLE, read_tree
@@ -78,9 +78,7 @@ class LabKernel:
         """Mark the kernel as finished: the last step of a build."""
         data = asdict(self)
         del data["folder"]
-        partial = self.folder / f"{STAMP}.partial"
-        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        partial.rename(self.folder / STAMP)
+        write_stamp(self.folder / STAMP, json.dumps(data, indent=1) + "\n")
 
 
 @dataclass(frozen=True)

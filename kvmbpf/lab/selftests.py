@@ -23,7 +23,7 @@ from pathlib import Path
 
 from kvmbpf.errors import LabError, UnsupportedError
 from kvmbpf.lab.boot import LabRun, allowance
-from kvmbpf.lab.cache import build_lock
+from kvmbpf.lab.cache import build_lock, write_stamp
 from kvmbpf.lab.kernel import LabKernel
 from kvmbpf.lab.klog import kernel_complaints
 from kvmbpf.lab.progress import Progress
@@ -112,7 +112,7 @@ def build_selftests(
         with build_lock(lambda: told.step("waiting for another build to end"), _LOCK):
             if _stamp(folder) != digest:
                 _build(kernel, source, folder, told)
-                (folder / "stamp").write_text(digest, encoding="ascii")
+                write_stamp(folder / "stamp", digest)
                 told.done("the selftests are built")
     return sorted(path for path in (folder / "out").glob(_PROGRAMS) if path.is_file())
 

@@ -9,6 +9,8 @@ each has its content of then, they are used again.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -16,6 +18,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +29,13 @@ from kvmbpf.author.compile import (
     find_clang,
     header_folders,
 )
+from kvmbpf.caches import user_cache
 from kvmbpf.errors import BadFileError
 from kvmbpf.model.objfile import read_device
 
 _KEPT = 256
+# What another folder mends.
+_OF_THE_FOLDER = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _GUARD = Path(__file__).with_name("guard.c")
 _NATIVE = HEADERS / "kvmbpf_native.h"
 
@@ -74,7 +80,8 @@ def build(source: str | Path) -> Built:
     folder = _cache() / key
     if not _is_fresh(folder):
         _make(source, folder)
-    os.utime(folder)
+    with contextlib.suppress(OSError):  # a cache that is only read has nothing to prune
+        os.utime(folder)
     return Built(source, folder / "device.bpf.o", folder / "device.so")
 
 
@@ -83,18 +90,14 @@ def guard_library() -> Path:
     """Compile guard.c, or find it compiled; return the library."""
     folder = _cache() / f"guard-{_digest(_GUARD.read_bytes())}"
     if not folder.is_dir():
-        with _new_folder(folder) as work:
+        with _kept(folder), _new_folder(folder) as work:
             compile_native(_GUARD, Path(work) / "guard.so", ("-O2",))
             _put(Path(work), folder)
     return folder / "guard.so"
 
 
 def _cache() -> Path:
-    own = os.environ.get("KVMBPF_CACHE")
-    if own is None:
-        xdg = os.environ.get("XDG_CACHE_HOME")
-        own = f"{xdg or Path.home() / '.cache'}/kvmbpf"
-    folder = Path(own).absolute() / "devices"
+    folder = user_cache().absolute() / "devices"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -102,6 +105,19 @@ def _cache() -> Path:
             folder, f"cannot make the cache folder: {error.strerror}; set KVMBPF_CACHE to another"
         ) from error
     return folder
+
+
+@contextlib.contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Say of a cache that takes no file how to get another one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_FOLDER:
+            raise
+        raise BadFileError(
+            folder, f"cannot be written: {error.strerror}; set KVMBPF_CACHE to another folder"
+        ) from error
 
 
 def _digest(content: bytes) -> str:
@@ -118,7 +134,7 @@ def _is_fresh(folder: Path) -> bool:
 
 
 def _make(source: Path, folder: Path) -> None:
-    with _new_folder(folder) as name:
+    with _kept(folder), _new_folder(folder) as name:
         work = Path(name)
         inputs = {str(path): _digest(path.read_bytes()) for path in _inputs(source)}
         compile_device(source, work / "device.bpf.o", check=read_device)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from kvmbpf.errors import BadFileError, UnsupportedError
 from kvmbpf.testing import Device
 from kvmbpf.testing.build import Built, build
 from tests.places import ROOT
+from tests.scarce import left_there, on_full_disk, unprivileged
 
 DEMO = ROOT / "kvmbpf" / "devices" / "demo"
 
@@ -82,6 +86,65 @@ def test_a_cache_folder_that_cannot_be(source: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("KVMBPF_CACHE", str(source))
     with pytest.raises(BadFileError, match=r"cannot make the cache folder: .*set KVMBPF_CACHE"):
         build(source)
+
+
+BUILD = """
+import sys
+from kvmbpf.errors import KvmBpfError
+from kvmbpf.testing.build import build
+try:
+    print(build(sys.argv[1]).library)
+except KvmBpfError as error:
+    print(error)
+"""
+
+
+def built_by_another(source: Path, *without: str) -> str:
+    """Build in a process that files' modes hold for; return what it prints."""
+    environment = {name: value for name, value in os.environ.items() if name not in without}
+    done = subprocess.run(
+        unprivileged([sys.executable, "-c", BUILD, str(source)]),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_cache_that_takes_no_file_is_told_and_still_read(source: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "devices"
+    cache.mkdir(parents=True)
+    cache.chmod(0o500)
+    said = built_by_another(source)
+    assert said.startswith(f"{cache}/")
+    assert said.endswith(
+        "cannot be written: Permission denied; set KVMBPF_CACHE to another folder\n"
+    )
+    cache.chmod(0o700)
+    library = build(source).library
+    for folder in (library.parent, cache):
+        folder.chmod(0o500)
+        os.chown(folder, 12345, -1)
+        folder.chmod(0o555)
+    assert built_by_another(source) == f"{library}\n"
+
+
+def test_a_full_disk_is_told(source: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(
+        on_full_disk(disk, 16, [sys.executable, "-c", BUILD, str(source)]),
+        env=os.environ | {"KVMBPF_CACHE": str(disk), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "No space left on device" in done.stdout
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    assert left_there(disk) == ["devices"]
 
 
 def test_no_clang(source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
