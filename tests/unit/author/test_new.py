@@ -16,6 +16,7 @@ from kvmbpf.author.scaffold import make_device
 from kvmbpf.errors import BadFileError, StateError
 from kvmbpf.model.objfile import read_device
 from tests.places import ROOT
+from tests.scarce import left_there, on_full_disk
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -100,3 +101,49 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadFileError, match="cannot be made: Not a directory"):
         make_device("bell", tmp_path / "file" / "bell")
+
+
+@pytest.mark.parametrize("pages", range(4))
+@pytest.mark.parametrize("where", ["bell", "a/b/bell"])
+def test_on_a_full_disk_what_was_made_is_taken_back(tmp_path: Path, pages: int, where: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # So many pages are left, of the three that the files take.
+    fill = f"mkdir a; head -c {(16 - pages) * 4096} /dev/zero >filler"
+    command = [sys.executable, "-m", "kvmbpf", "new", "bell", "--dir", where]
+    done = subprocess.run(
+        on_full_disk(disk, 64, command, first=fill),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    made = [path for path in left_there(disk) if path not in ("a", "filler")]
+    if done.returncode:
+        assert (done.returncode, done.stdout, made) == (15, "", [])
+        assert "cannot be written: No space left on device; make room" in done.stderr
+        assert done.stderr.count("\n") == 1
+    else:
+        assert f"{where}/bell.bpf.c" in made
+    assert bool(done.returncode) == (pages < 3)
+
+
+def test_what_others_put_beside_it_meanwhile_stays(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from kvmbpf.author import scaffold
+
+class Late(dict):
+    def __iter__(self):
+        yield "device.bpf.c.in"
+        Path("above/bell/theirs").write_text("kept")
+        raise KeyboardInterrupt
+
+scaffold._FILES = Late(scaffold._FILES)
+scaffold.make_device("bell", Path("above/bell"))
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL, check=False
+    )
+    assert [path.name for path in (tmp_path / "above" / "bell").iterdir()] == ["theirs"]
