@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError, VmmError
+from kvmbpf.mends import mend
 from qemu_glue.qmp import QmpSession
 from qemu_glue.runtime import RuntimeDir
 
@@ -75,9 +76,8 @@ class QemuProcess(Closing):
             else:
                 self._process = self._start_aside()
         except OSError as error:
-            raise VmmError(
-                f"{program}: {error.strerror}; install QEMU, or name another one"
-            ) from error
+            what = mend(error.errno) or "install QEMU, or name another one"
+            raise VmmError(f"{program}: {error.strerror}; {what}") from error
 
     def _start_aside(self) -> subprocess.Popen[bytes]:
         with self.log_path.open("wb") as log:

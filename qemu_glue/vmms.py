@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmbpf.mends import OF_ANY_CALL
 from kvmbpf.model.irqchip import IrqChip
 from qemu_glue.commandline import CommandLine
 
@@ -78,7 +79,9 @@ def qemu_of(pid: int) -> QemuInProc | None:
     """Return the QEMU that a process is; None if it is none, or gone."""
     try:
         raw = (PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:
+    except OSError as error:
+        if error.errno in OF_ANY_CALL:
+            raise  # that says nothing of the process
         return None
     command = [item.decode(errors="surrogateescape") for item in raw.split(b"\0")[:-1]]
     if not command or not _PROGRAM.fullmatch(Path(command[0]).name):

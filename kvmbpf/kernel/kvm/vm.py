@@ -18,6 +18,7 @@ from kvmbpf.kernel.ioctl import ioctl_struct, ioctl_value
 from kvmbpf.kernel.kvm.device import KvmDevice
 from kvmbpf.kernel.kvm.vcpu import Vcpu
 from kvmbpf.kernel.uapi import kvm as uapi
+from kvmbpf.mends import OF_ANY_CALL
 
 
 class Vm(OwnedFd):
@@ -121,7 +122,9 @@ def _kernel_has_bpf_devices() -> bool:
     """Ask KVM itself, where a VM does not answer; no without /dev/kvm."""
     try:
         fd = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in OF_ANY_CALL:
+            raise KernelCallError("open(/dev/kvm)", error.errno or 0) from error
         return False
     with OwnedFd(fd, "/dev/kvm") as kvm:
         call = "ioctl(KVM_CHECK_EXTENSION, KVM_CAP_BPF_DEVICE)"

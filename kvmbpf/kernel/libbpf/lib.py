@@ -18,6 +18,7 @@ from typing import Any
 
 from kvmbpf.errors import KernelCallError, UnsupportedError
 from kvmbpf.kernel.libbpf.protos import PROTOTYPES
+from kvmbpf.mends import mend, scarce
 
 SONAME = "libbpf.so.1"
 MEND = (
@@ -50,6 +51,7 @@ class Library(ctypes.CDLL):
     :param soname: what to give to dlopen(3).
     :raise UnsupportedError: when it cannot be loaded, is no libbpf, or is too
         old for anything.
+    :raise KernelCallError: when there are no descriptors, or no memory, to load it.
     """
 
     def __init__(self, soname: str) -> None:
@@ -57,6 +59,9 @@ class Library(ctypes.CDLL):
         try:
             super().__init__(soname, use_errno=True)
         except OSError as error:
+            code = scarce(str(error))
+            if code is not None:
+                raise KernelCallError(f"dlopen({soname})", code, mend(code)) from error
             raise _unsupported(Feature.ANY, f"no {soname} ({error})") from error
         self.version: tuple[int, int] = (0, 0)
         self.version = self.libbpf_major_version(), self.libbpf_minor_version()

@@ -22,6 +22,7 @@ from kvmbpf.kernel.libbpf.messages import telling, with_mend
 from kvmbpf.kernel.libbpf.refusal import explain
 from kvmbpf.kernel.libbpf.source_lines import source_lookup
 from kvmbpf.kernel.rights import lacking
+from kvmbpf.mends import OF_ANY_CALL
 
 _NO_FUNCTION = re.compile(r"extern \(func ksym\) '(?P<name>\w+)': not found")
 _OTHER_FUNCTION = re.compile(r"extern \(func ksym\) '(?P<name>\w+)': func_proto .* incompatible")
@@ -74,6 +75,8 @@ def _cause(
     struct_ops: Iterable[str],
     options: Sequence[str],
 ) -> KvmBpfError:
+    if -result in OF_ANY_CALL:
+        return call_failed(f"bpf_object__load({path})", result)
     for name in struct_ops:
         home = kernel_struct_home(f"bpf_struct_ops_{name}")
         if home is None:

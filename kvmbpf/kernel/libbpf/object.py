@@ -26,7 +26,7 @@ from kvmbpf.kernel.libbpf import log
 from kvmbpf.kernel.libbpf.btf import Btf
 from kvmbpf.kernel.libbpf.externs import KCONFIG_SECTION
 from kvmbpf.kernel.libbpf.globals import Globals
-from kvmbpf.kernel.libbpf.lib import Feature, libbpf, need
+from kvmbpf.kernel.libbpf.lib import Feature, call_failed, libbpf, need
 from kvmbpf.kernel.libbpf.load_errors import load_failed, program_refused
 from kvmbpf.kernel.libbpf.messages import not_taken
 from kvmbpf.kernel.libbpf.object_map import ObjectMap
@@ -34,6 +34,7 @@ from kvmbpf.kernel.libbpf.program import BpfProgram
 from kvmbpf.kernel.libbpf.verifier_log import VerifierLogs
 from kvmbpf.kernel.uapi import bpf as uapi
 from kvmbpf.kernel.uapi import kvmbpf as header
+from kvmbpf.mends import OF_ANY_CALL, explain
 from kvmbpf.model.objfile.elf import ElfImage
 from kvmbpf.model.objfile.needs import CodeMap
 
@@ -83,7 +84,7 @@ class BpfObject(Closing):
         try:
             path.open("rb").close()
         except OSError as error:
-            raise BadFileError(path, f"cannot be read: {error.strerror}") from error
+            raise BadFileError(path, f"cannot be read: {explain(error)}") from error
         messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
         with log.quiet():
             handle, code = _open_file(path)
@@ -91,6 +92,8 @@ class BpfObject(Closing):
             with log.capture(messages):
                 handle, code = _open_file(path)
         if not handle:
+            if code in OF_ANY_CALL:
+                raise call_failed(f"bpf_object__open_file({path})", -code)
             raise BadFileError(path, not_taken(code, messages)).with_log("\n".join(messages))
         return cls(path, handle, messages)
 

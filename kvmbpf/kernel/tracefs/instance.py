@@ -21,6 +21,7 @@ from kvmbpf.kernel.fd import OwnedFd
 from kvmbpf.kernel.rights import refused
 from kvmbpf.kernel.tracefs.layout import PageLayout
 from kvmbpf.kernel.tracefs.pages import Page, read_page
+from kvmbpf.mends import OF_ANY_CALL
 
 _PREFIX = "kvmbpf"
 _NAME = re.compile(rf"{_PREFIX}-(\d+)-(\d+)")
@@ -51,7 +52,9 @@ def process_start(pid: int) -> int | None:
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except OSError as error:
+        if error.errno in OF_ANY_CALL:
+            raise  # it may well be there
         return None
     return int(text.rpartition(")")[2].split()[19])
 
