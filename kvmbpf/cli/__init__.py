@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 from kvmbpf import __version__
 from kvmbpf.cli.completion import matching, stand_in
 from kvmbpf.cli.exit_codes import EXIT_CODES
+from kvmbpf.cli.standard import run_command
 from kvmbpf.cli.verbose import show_log
 from kvmbpf.errors import KvmBpfError
 
@@ -117,15 +118,9 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    try:
-        status = cli.main(prog_name="kvmbpf", standalone_mode=False)
-    except KvmBpfError as error:
-        click.echo(f"kvmbpf: {error}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        click.echo("kvmbpf: interrupted", err=True)
-        sys.exit(130)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(run_command(_run))
+
+
+def _run() -> int:
+    status = cli.main(prog_name="kvmbpf", standalone_mode=False)
+    return status if isinstance(status, int) else 0

@@ -22,4 +22,5 @@ EXIT_CODES: Final[dict[int, str]] = {
     17: "no room on the guest's bus",
     18: "the lab could not be built or booted",
     130: "interrupted",
+    141: "the reader of the output went away",
 }

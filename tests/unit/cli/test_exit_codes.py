@@ -12,7 +12,7 @@ from kvmbpf.cli.exit_codes import EXIT_CODES
 from kvmbpf.errors import KvmBpfError
 from tests.places import ROOT
 
-WITHOUT_ERROR = {0, 2, 130}
+WITHOUT_ERROR = {0, 2, 130, 141}
 
 
 def codes_of_the_tree() -> dict[int, str]:
