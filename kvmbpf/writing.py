@@ -66,11 +66,13 @@ def write_own(path: Path, content: str | bytes) -> None:
     """Write a file of a folder that is ours only; a link of its name is replaced.
 
     :param content: text goes out as UTF-8.
-    :raise OSError: when it cannot be written; then nothing has changed.
+    :raise OSError: when it cannot be written, with its name; then nothing has changed.
     """
-    with _beside(path) as (temporary, fd):
-        _write_all(fd, content.encode() if isinstance(content, str) else content)
-        temporary.replace(path)
+    try:
+        _create(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        error.filename = os.fspath(path)  # write(2) has no name to tell, others the temporary's
+        raise
 
 
 def _follow(path: Path) -> Path:

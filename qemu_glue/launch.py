@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from kvmbpf.closing import Closing
 from kvmbpf.errors import StateError, VmmError
 from kvmbpf.mends import mend
+from kvmbpf.writing import write_own
 from qemu_glue.qmp import QmpSession
 from qemu_glue.runtime import RuntimeDir
 
@@ -66,7 +67,7 @@ class QemuProcess(Closing):
         self.log_path = runtime.path / "qemu.log"
         self.qmp_path.unlink(missing_ok=True)  # a dead QEMU's: not to be mistaken for ours
         config = runtime.path / "qmp.cfg"
-        config.write_text(_CONFIG.format(path=self.qmp_path))
+        write_own(config, _CONFIG.format(path=self.qmp_path))
         own = ["-readconfig", str(config), *(["-S"] if paused else [])]
         self.command = [program, *own, *arguments]
         self._said_here = inherit_stdio

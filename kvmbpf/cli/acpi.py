@@ -17,6 +17,7 @@ from kvmbpf.cli.firmware import Request, asks
 from kvmbpf.errors import UnsupportedError
 from kvmbpf.model.firmware import to_ssdt
 from kvmbpf.model.placement import PROFILES, Firmware
+from kvmbpf.writing import write_own
 
 _MACHINES = {
     name: profile for name, profile in PROFILES.items() if profile.firmware is Firmware.ACPI
@@ -50,7 +51,7 @@ def _source(table: bytes) -> str:
     :raise UnsupportedError: when there is no iasl, or it fails.
     """
     with tempfile.TemporaryDirectory(prefix="kvmbpf-") as folder:
-        (Path(folder) / "ssdt.aml").write_bytes(table)
+        write_own(Path(folder) / "ssdt.aml", table)
         try:
             subprocess.run(["iasl", "-d", "ssdt.aml"], cwd=folder, capture_output=True, check=True)
         except (FileNotFoundError, subprocess.CalledProcessError) as error:

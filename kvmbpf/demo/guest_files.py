@@ -146,7 +146,10 @@ def _run(command: Sequence[str], failed: str) -> None:
 def _copy_if_changed(source: Path, target: Path) -> None:
     data = _read(source)
     if not target.is_file() or target.read_bytes() != data:
-        target.write_bytes(data)
+        try:
+            write_own(target, data)
+        except OSError as error:
+            raise LabError(f"{target}: {explain(error)}") from error
 
 
 def _read(path: Path) -> bytes:

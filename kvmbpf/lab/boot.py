@@ -42,6 +42,7 @@ from kvmbpf.lab.guest import (
 from kvmbpf.lab.kernel import LAB_DEBUG_VARIABLE, LAB_KERNEL_VARIABLE, LabKernel, read_kernel
 from kvmbpf.lab.klog import kernel_complaints
 from kvmbpf.lab.pump import Pump
+from kvmbpf.writing import write_own
 
 IN_LAB_VARIABLE = "KVMBPF_IN_LAB"
 _POLL_S = 0.05
@@ -205,9 +206,9 @@ class LabRun(Closing):
         script = guest_script(
             self.command, rw=self.rw, cwd=self.cwd, environment=self._guest_environment()
         )
-        (self._exchange / "start.sh").write_text(script, encoding="utf-8")
+        write_own(self._exchange / "start.sh", script)
         wrapper = self._exchange / "qemu"
-        wrapper.write_text(f'#!/bin/sh\nexec {shlex.join([*_DIES_WITH_PARENT, qemu])} "$@"\n')
+        write_own(wrapper, f'#!/bin/sh\nexec {shlex.join([*_DIES_WITH_PARENT, qemu])} "$@"\n')
         wrapper.chmod(0o700)
         self._console = self._stack.enter_context(Pump(None))
         out = self._stack.enter_context(Pump(self._stdout))

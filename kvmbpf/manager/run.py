@@ -39,6 +39,7 @@ from kvmbpf.model.placement import (
     find_profile,
     place,
 )
+from kvmbpf.writing import write_own
 from qemu_glue.commandline import CommandLine, quoted
 from qemu_glue.dtb import loadable_dtb
 from qemu_glue.follow import LivingProcess
@@ -322,7 +323,7 @@ def firmware_arguments(
     placed = [device for _, device in devices]
     if profile.firmware is Firmware.ACPI:
         table = directory / "ssdt.aml"
-        table.write_bytes(to_ssdt(placed))
+        write_own(table, to_ssdt(placed))
         return ["-acpitable", f"file={quoted(table)}"]
     for device in placed:
         if device.irqs and not profile.firmware_irqs:
@@ -335,5 +336,5 @@ def firmware_arguments(
             f"stock QEMU's {profile.name} tells a guest of devices only together with -kernel"
         )
     tree = directory / "devices.dtb"
-    tree.write_bytes(loadable_dtb(to_dtb(placed), kernel))
+    write_own(tree, loadable_dtb(to_dtb(placed), kernel))
     return ["-dtb", str(tree)]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import stat
@@ -352,6 +353,17 @@ def test_a_file_of_our_own_that_cannot_be_written_leaves_nothing(tmp_path: Path)
     assert names(tmp_path) == ["x"]
 
 
+def test_a_file_of_our_own_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from kvmbpf.writing import write_own\n"
+        "try: write_own(Path(sys.argv[1]), 'x' * 8000)\n"
+        "except OSError as error: print(error.filename, error.strerror)"
+    )
+    done = run(limited("-f", 1, [sys.executable, "-c", code, str(tmp_path / "x")]))
+    assert (done.stdout, done.stderr) == (f"{tmp_path}/x File too large\n", "")
+    assert names(tmp_path) == []
+
+
 def test_what_a_killed_writer_leaves_bears_the_name_that_is_swept(tmp_path: Path) -> None:
     code = (
         "import os, sys, signal; from pathlib import Path; from kvmbpf import writing; "
@@ -361,3 +373,18 @@ def test_what_a_killed_writer_leaves_bears_the_name_that_is_swept(tmp_path: Path
     assert run([sys.executable, "-c", code, str(tmp_path / "x")]).returncode == -9
     (left,) = names(tmp_path)
     assert left.endswith(PARTIAL)
+
+
+def test_nothing_else_renames_a_file_over_another() -> None:
+    """`Path.replace` has one argument, `str.replace` two."""
+    others = {"kvmbpf/writing.py", "kvmbpf/testing/build.py"}  # the latter moves a folder's files
+    found = set()
+    for path in (*(ROOT / "kvmbpf").rglob("*.py"), *(ROOT / "qemu_glue").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            one = len(node.args) == 1 and not node.keywords
+            of_os = isinstance(node.func.value, ast.Name) and node.func.value.id == "os"
+            if node.func.attr in ("replace", "rename", "renames") and (one or of_os):
+                found.add(str(path.relative_to(ROOT)))
+    assert found == others
