@@ -196,7 +196,9 @@ def compile_native(source: Path, output: Path, options: Sequence[str] = ()) -> P
     """
     command = [
         *(str(find_clang().path), "-shared", "-fPIC", "-g", "-std=gnu11", "-Wall", "-Wextra"),
-        *(*options, f"-I{HEADERS}", "-o", str(output.resolve()), f"./{source.name}"),
+        *options,
+        *(f"-iquote{folder}" for folder in _folders(source)[1:]),
+        *(f"-I{HEADERS}", "-o", str(output.resolve()), f"./{source.name}"),
     ]
     _compile(command, source)
     return output

@@ -25,7 +25,7 @@ from typing import Any
 
 from kvmbpf.errors import UnsupportedError
 from kvmbpf.kernel.libbpf import log
-from kvmbpf.kernel.libbpf.lib import error_text, libbpf
+from kvmbpf.kernel.libbpf.lib import Feature, error_text, libbpf, need
 from kvmbpf.kernel.libbpf.messages import mend, telling
 
 _MEMORY_BYTES = 1 << 30
@@ -93,7 +93,7 @@ def _unknown_programs(handle: int) -> list[dict[str, str]]:
 def main() -> None:
     """Open what is on standard input, and say what came of it."""
     try:
-        libbpf()
+        need(Feature.STRUCT_OPS)  # an older one makes nothing of what each device has
         limit()
         found = try_open(sys.stdin.buffer.read())
     except UnsupportedError as error:

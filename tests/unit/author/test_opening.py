@@ -15,6 +15,7 @@ from kvmbpf.author import opening
 from kvmbpf.author.compile import compile_device
 from kvmbpf.author.opening import check_object
 from kvmbpf.model.check import Finding, Severity
+from tests import fake_libbpf
 from tests.places import ROOT
 from tests.unit.model.test_check_externs import CASES, build
 
@@ -131,6 +132,16 @@ def test_without_libbpf_the_rules_still_find_what_they_know(
         check=False,
     )
     assert (done.returncode, done.stderr) == (15, "")
+
+
+def test_a_libbpf_that_is_too_old_for_any_device_has_no_word(
+    demo_v1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_libbpf.make(tmp_path, 1, 2)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    finding = only(check_object(demo_v1))
+    assert (finding.severity, finding.rule) == (Severity.NOTE, "libbpf")
+    assert "found 1.2, needed 1.3 or newer for struct_ops links" in finding.mend
 
 
 @pytest.mark.parametrize(
