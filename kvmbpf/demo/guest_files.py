@@ -16,8 +16,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from kvmbpf.demo.cpio import CpioEntry, write_cpio
 from kvmbpf.errors import LabError
+from kvmbpf.lab.cpio import CpioEntry, write_cpio
 from kvmbpf.mends import explain
 from kvmbpf.writing import write_own
 

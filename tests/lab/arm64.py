@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from kvmbpf.demo.cpio import CpioEntry, write_cpio
 from kvmbpf.lab.cache import build_lock, make_cache_folder
+from kvmbpf.lab.cpio import CpioEntry, write_cpio
 
 QEMU = "qemu-system-aarch64"
 _MACHINE = ("-cpu", "cortex-a57", "-m", "256", "-nodefaults", "-display", "none")

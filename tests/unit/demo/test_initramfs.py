@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmbpf.demo.cpio import CpioEntry, write_cpio
 from kvmbpf.demo.guest_files import GUEST_INIT, build_initramfs, build_module
 from kvmbpf.errors import LabError
+from kvmbpf.lab.cpio import CpioEntry, write_cpio
 
 pytestmark = pytest.mark.unit
 
