@@ -20,10 +20,10 @@ from kvmbpf.lab.boot import CPUS, DEBUG, PLAIN
 from kvmbpf.lab.cache import cache_folder
 from kvmbpf.lab.clean import Cleaned, clean_cache, folder_bytes
 from kvmbpf.lab.kernel import finished_kernels, make_plan, read_kernel
+from kvmbpf.lab.report import Report
 from kvmbpf.lab.selftests import (
     PROGRAM_TIMEOUT_S,
     SELFTESTS_VARIABLE,
-    Report,
     build_selftests,
     choose,
     run_selftests,

@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from kvmbpf.errors import LabError, UnsupportedError
@@ -27,7 +25,7 @@ from kvmbpf.lab.cache import build_lock, write_stamp
 from kvmbpf.lab.kernel import LabKernel
 from kvmbpf.lab.klog import kernel_complaints
 from kvmbpf.lab.progress import Progress
-from kvmbpf.lab.tap import Program
+from kvmbpf.lab.report import Report, read_report, tests_script
 from kvmbpf.lab.tools import check_tools, tied
 
 # Names a kernel tree whose selftests to take, where no option does.
@@ -53,43 +51,6 @@ _TOOLS = {"clang": "clang", "gcc": "gcc", "make": "make", "setpriv": "util-linux
 _LOCK = "selftests.lock"
 # Not from the outside: of a build that this one may be part of.
 _DROPPED = ("ARCH", "CROSS_COMPILE", "KBUILD_OUTPUT", "MAKEFLAGS", "MFLAGS", "O", "CC", "CFLAGS")
-_BEGIN, _END = "@kvmbpf-selftest-begin", "@kvmbpf-selftest-end"
-_ERRORS = "@kvmbpf-selftest-errors"
-
-_SCRIPT = """
-for test in {programs}; do
-	name=${{test##*/}}
-	echo "{begin} $name"
-	echo "selftest $name" >/dev/kmsg
-	read -r since rest </proc/uptime
-	timeout -k 5 {seconds} "$test" 2>/run/kvmbpf.selftest
-	status=$?
-	read -r now rest </proc/uptime
-	echo
-	echo "{errors}"
-	cat /run/kvmbpf.selftest
-	echo
-	echo "{end} $status $since $now"
-done
-"""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run of the selftests gave.
-
-    :param programs: each program's run, in the order in which they ran.
-    :param complaints: lines of the kernel's log that report a bug or a warning.
-    """
-
-    programs: tuple[Program, ...]
-    complaints: tuple[str, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether there were programs, all passed, and the kernel had nothing to say."""
-        clean = not any(program.problems for program in self.programs)
-        return bool(self.programs) and clean and not self.complaints
 
 
 def build_selftests(
@@ -133,11 +94,7 @@ def run_selftests(
     """
     if kernel.debug:
         timeout_s *= DEBUG_FACTOR
-    script = _SCRIPT.format(
-        programs=shlex.join(str(program) for program in programs),
-        seconds=f"{timeout_s:g}",
-        **{"begin": _BEGIN, "errors": _ERRORS, "end": _END},
-    )
+    script = tests_script([str(program) for program in programs], timeout_s)
     limit = allowance(kernel.debug).boot_timeout_s + (timeout_s + 5) * len(programs)
     with (
         tempfile.TemporaryDirectory(prefix="kvmbpf-selftests-") as rw,
@@ -174,20 +131,6 @@ def choose(kernel: LabKernel, programs: Sequence[Path], names: Sequence[str] = (
         if name not in there:
             raise LabError(f"there is no selftest {name}; there are {', '.join(there)}")
     return [there[name] for name in names] if names else list(there.values())
-
-
-def read_report(text: str) -> Iterator[Program]:
-    """Yield the runs that the lab's output tells of."""
-    for part in text.split(f"{_BEGIN} ")[1:]:
-        name, _, rest = part.partition("\n")
-        said, ended, end = rest.rpartition(f"{_END} ")
-        if not ended:
-            yield Program(name.strip(), None, rest)
-            continue
-        output, _, errors = said.partition(f"{_ERRORS}\n")
-        status, since, now = end.split()[:3]
-        took_s = float(now) - float(since)
-        yield Program(name.strip(), int(status), output, errors.strip(), took_s)
 
 
 def _check(source: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from kvmbpf.errors import LabError
 from kvmbpf.lab.kernel import LabKernel
-from kvmbpf.lab.selftests import Report, choose, read_report
+from kvmbpf.lab.report import Report, read_report
+from kvmbpf.lab.selftests import choose
 from kvmbpf.lab.tap import Case, Program, read_cases
 
 GOOD = """TAP version 13
