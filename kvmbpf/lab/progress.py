@@ -25,6 +25,7 @@ class Progress:
         self._shown = 0.0
         self._step = ""
         self._files = 0
+        self._there = False
 
     def step(self, text: str) -> None:
         """Begin a step."""
@@ -39,6 +40,21 @@ class Progress:
         if time.monotonic() - self._shown >= every:
             self._show()
 
+    def at(self, text: str) -> None:
+        """Tell how far a step is: as often as that is fit to be shown."""
+        self._step = text
+        self._files = 0
+        every = LIVE_EVERY_S if self._live else PLAIN_EVERY_S
+        if time.monotonic() - self._shown >= every:
+            self._show()
+
+    def clear(self) -> None:
+        """Take the living line away, so that another can be printed."""
+        if self._live and self._there:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+            self._there = False
+
     def done(self, text: str) -> None:
         """End with a line that stays."""
         self._step = text
@@ -52,6 +68,7 @@ class Progress:
         line = f"lab: {self._step}{files} [{elapsed // 60}:{elapsed % 60:02d}]"
         if self._live:
             self._stream.write(f"\r\033[K{line}" + ("\n" if last else ""))
+            self._there = not last
         else:
             self._stream.write(line + "\n")
         self._stream.flush()
