@@ -14,6 +14,10 @@ PACKAGES=(
 	linux-source-6.12 flex bison bc libelf-dev libssl-dev dwarves cpio kmod rsync
 	perl xz-utils zstd tar file patch shellcheck
 )
+# For `kvmbpf lab selftest --vmx`; some of it is there for such machines only.
+if [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ]; then
+	PACKAGES+=(bochs bochs-term bochsbios vgabios grub-common grub-pc-bin xorriso)
+fi
 # Debian 12 has 1.1, which knows no struct_ops links.
 LIBBPF_NEEDED=1:1.3
 FROM_BACKPORTS=(libbpf1 libbpf-dev bpftool)
