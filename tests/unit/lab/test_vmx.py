@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -85,9 +83,10 @@ def test_what_needs_two_cpus_has_a_boot_with_two_of_its_own(world: FakeBochs) ->
     report = run(world, *TESTS[:2])
     assert [one.name for one in report.report.programs] == list(TESTS[:2])
     assert report.report.passed
-    assert sorted(line for line in world.seen().splitlines() if "count=" in line)[1].count(
-        "count=2, ips=350000000, reset_on_triple_fault=0, quantum="
+    counts = sorted(
+        line.partition("count=")[2][0] for line in world.seen().splitlines() if "count=" in line
     )
+    assert counts == ["1", "2"]
     assert len(report.machines) == 2
 
 
@@ -303,9 +302,3 @@ def test_the_two_warnings_that_bochs_causes_are_no_complaints() -> None:
 )
 def test_any_other_warning_is_one(log: str, left: list[str] | None) -> None:
     assert vmx_complaints(log) == (log.splitlines() if left is None else left)
-
-
-def test_the_fake_is_not_what_this_machine_has(world: FakeBochs) -> None:
-    done = subprocess.run(["bochs", "--version"], cwd=world.temporary, check=False, env=os.environ)
-    assert done.returncode == 1
-    (world.folder / "pid").unlink()
