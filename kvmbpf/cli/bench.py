@@ -24,6 +24,7 @@ from kvmbpf.bench import (
     UpdateCost,
     measure,
 )
+from kvmbpf.cli.paramtype import ParamType
 
 UNSUPPORTED = "not supported by this kernel"
 
@@ -32,7 +33,7 @@ NAMES = (*(path.name for path in PATHS), HOT_UPDATE)
 _ERASE_LINE = "\r\033[K"
 
 
-class PathName(click.ParamType[str]):
+class PathName(ParamType[str]):
     """What can be measured, by its name in any case."""
 
     name = "path"

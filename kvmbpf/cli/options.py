@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from kvmbpf.cli.paramtype import ParamType
+
 OBJECT = click.argument("path", metavar="OBJECT", type=click.Path(path_type=Path))
 DEVICE = click.argument("device", metavar="DEVICE")
 NAME = click.option("--vm", metavar="NAME", help="The VM's name.")
@@ -24,7 +26,7 @@ _LONGEST_NS = (1 << 64) - 1
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
-class Number(click.ParamType[int]):
+class Number(ParamType[int]):
     """A number, decimal or as 0x..., not negative."""
 
     name = "number"
@@ -44,7 +46,7 @@ class Number(click.ParamType[int]):
         return number
 
 
-class Nanoseconds(click.ParamType[int]):
+class Nanoseconds(ParamType[int]):
     """A time with its unit, as 500us or 2ms."""
 
     name = "time"
@@ -64,7 +66,7 @@ class Nanoseconds(click.ParamType[int]):
         return time_ns
 
 
-class Seconds(click.ParamType[float]):
+class Seconds(ParamType[float]):
     """A time in seconds, a fraction or not, of at least 0.01 s and at most a year."""
 
     name = "seconds"
@@ -82,13 +84,13 @@ class Seconds(click.ParamType[float]):
         return seconds
 
 
-class OrNone(click.ParamType[int | str]):
+class OrNone(ParamType[int | str]):
     """What another type takes, or ``none``, which stays `NONE`.
 
     :param kind: the other type.
     """
 
-    def __init__(self, kind: click.ParamType[int]) -> None:
+    def __init__(self, kind: ParamType[int]) -> None:
         self.name = kind.name
         self._kind = kind
 

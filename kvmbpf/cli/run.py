@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from kvmbpf.cli.options import MAX_FAULTS, MAX_RUN, NAME, Number
+from kvmbpf.cli.paramtype import ParamType
 from kvmbpf.cli.places import describe, tell
 from kvmbpf.kernel.rights import require
 from kvmbpf.manager.record import DeviceRecord, Limits
@@ -15,7 +16,7 @@ from kvmbpf.manager.run import Wanted, run
 from kvmbpf.manager.store import Store, check_name
 
 
-class DeviceOption(click.ParamType[Wanted]):
+class DeviceOption(ParamType[Wanted]):
     """An object's file, and perhaps places: ``FILE[,at=ADDRESS]...[,gsi=GSI]...``."""
 
     name = "device"
