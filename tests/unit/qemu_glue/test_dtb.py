@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from kvmbpf.errors import BadFileError, VmmError
 from qemu_glue.dtb import dump_dtb, loadable_dtb
 from qemu_glue.launch import QemuProcess
+from qemu_glue.occupied import ask_what_it_is
+from qemu_glue.qmp import QmpSession
 from qemu_glue.runtime import RuntimeDir
 
 TREE = b"\xd0\x0d\xfe\xed" + bytes(range(200))
@@ -52,16 +56,34 @@ def test_what_is_no_kernel_is_refused(tmp_path: Path) -> None:
         loadable_dtb(TREE, tmp_path / "absent")
 
 
-@pytest.mark.parametrize("machine", ["q35", "pc", "microvm"])
-def test_machines_of_x86_have_no_tree(machine: str) -> None:
+@contextlib.contextmanager
+def x86(machine: str) -> Iterator[tuple[QmpSession, Path]]:
+    """Give a session with a QEMU, and where to write its machine's tree."""
     arguments = ["-M", machine, "-accel", "tcg", "-nodefaults", "-display", "none"]
     with (
         RuntimeDir() as runtime,
         QemuProcess(arguments, runtime) as qemu,
         qemu.connect() as qmp,
     ):
-        assert dump_dtb(qmp, runtime.path / "machine.dtb") is False
-        assert not (runtime.path / "machine.dtb").exists()
+        yield qmp, runtime.path / "machine.dtb"
+
+
+@pytest.mark.parametrize("machine", ["q35", "pc", "none"])
+def test_machines_with_acpi_only_have_no_tree(machine: str) -> None:
+    with x86(machine) as (qmp, path):
+        assert dump_dtb(qmp, path) is False
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("options", ["", ",acpi=off", ",ioapic2=off"])
+def test_microvm_tells_its_tree_from_qemu_11_on(options: str) -> None:
+    with x86(f"microvm{options}") as (qmp, path):
+        tells = int(ask_what_it_is(qmp).version.split(".")[0]) >= 11
+        assert dump_dtb(qmp, path) is tells
+        assert path.exists() is tells
+        if tells:
+            assert b"linux,microvm" in path.read_bytes()
+            assert b"intel,ce4100-ioapic" in path.read_bytes()
 
 
 def test_a_machine_that_has_a_tree_writes_it() -> None:
