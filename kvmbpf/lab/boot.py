@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Self
 
 from kvmbpf.closing import Closing
-from kvmbpf.errors import LabError, StateError, UnsupportedError
+from kvmbpf.errors import KernelCallError, LabError, StateError, UnsupportedError
 from kvmbpf.lab.accel import Accelerator, choose_accelerator, runs_shadowed_guests
 from kvmbpf.lab.cache import in_use
 from kvmbpf.lab.guest import (
@@ -42,6 +42,7 @@ from kvmbpf.lab.guest import (
 from kvmbpf.lab.kernel import LAB_DEBUG_VARIABLE, LAB_KERNEL_VARIABLE, LabKernel, read_kernel
 from kvmbpf.lab.klog import kernel_complaints
 from kvmbpf.lab.pump import Pump
+from kvmbpf.mends import mend
 from kvmbpf.writing import write_own
 
 IN_LAB_VARIABLE = "KVMBPF_IN_LAB"
@@ -239,6 +240,7 @@ class LabRun(Closing):
         :raise LabError: when the lab did not boot, died, or took too long; ends
             with what its console showed last.
         :raise StateError: when it was not started.
+        :raise KernelCallError: when what the command printed could not be written.
         """
         limit = None if timeout_s is None else self._begin + timeout_s
         while self.running():
@@ -321,6 +323,10 @@ class LabRun(Closing):
             else:
                 what = "the lab went down while it booted"
             raise self._failure(what)
+        for name, pump in zip(("output", "error"), self._pumps, strict=True):
+            if pump.error is not None:
+                code = pump.error.errno or 0
+                raise KernelCallError(f"write(standard {name})", code, mend(code))
         dmesg = _read(self._exchange / DMESG)
         return LabResult(int(status), dmesg, self.console_text(), self._boot_s or 0.0)
 

@@ -11,6 +11,7 @@ import os
 import threading
 
 from kvmbpf.closing import Closing
+from kvmbpf.writing import write_some
 
 _CHUNK = 1 << 16
 
@@ -20,12 +21,16 @@ class Pump(Closing):
 
     :param target: descriptor to carry it to, which stays the caller's; None keeps
         it for `text`.
+
+    What the target does not take, as on a full disk, is drained: who writes to the
+    pipe is not stopped by it. `error` is why, unless its reader went away.
     """
 
     def __init__(self, target: int | None) -> None:
         self._reader, self._writer = os.pipe()
         self._target = target
         self._kept: list[bytes] = []
+        self.error: OSError | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     @property
@@ -64,17 +69,17 @@ class Pump(Closing):
             if self._target is None:
                 self._kept.append(data)
             elif not gone:
-                gone = not _write_all(self._target, data)
+                gone = not self._carry(self._target, data)
 
-
-def _write_all(fd: int, data: bytes) -> bool:
-    """Write all of it; False when the reader is gone, which is not our error."""
-    view = memoryview(data)
-    while view:
+    def _carry(self, fd: int, data: bytes) -> bool:
+        """Write all of it; False when no more can be written."""
+        view = memoryview(data)
         try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            threading.Event().wait(0.01)
-        except BrokenPipeError:
+            while view:
+                view = view[write_some(fd, view) :]
+        except BrokenPipeError:  # the reader is gone, which is not our error
             return False
-    return True
+        except OSError as error:
+            self.error = error
+            return False
+        return True

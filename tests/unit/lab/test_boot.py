@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -115,6 +116,20 @@ def test_a_pump_drains_for_a_reader_that_went_away() -> None:
             os.write(source, bytes(4096))
         os.close(source)
     os.close(writer)
+
+
+def test_a_pump_drains_for_a_full_disk_and_says_why() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    with Pump(full) as pump:
+        source = os.dup(pump.writer)
+        pump.begin()
+        for _ in range(64):
+            os.write(source, bytes(4096))
+        os.close(source)
+        pump.finish()
+        assert pump.error is not None
+        assert pump.error.errno == errno.ENOSPC
+    os.close(full)
 
 
 def test_a_pump_keeps_what_has_no_target() -> None:
