@@ -82,7 +82,7 @@ def _now(store: Store, status: DeviceStatus) -> dict[str, Any]:
     }
     if lacking("CAP_SYS_ADMIN"):
         return {**now, "state": None, "unreadable": "state: it takes CAP_SYS_ADMIN to read it"}
-    state = read_state(store, status.record.vm, status.record.device)
+    state = read_state(store, status.record.vm, status.record.device, status.version)
     return {
         **now,
         "state": {one.name: plain(one.value) for one in state.values},

@@ -208,6 +208,7 @@ def update(
         link = stack.enter_context(open_link(pins))
         record = store.read(vm, spec.name)
         _check_same_device(record, spec, path)
+        _check_state_is_there(record, link, pins)
         require("kvmbpf update", "CAP_SYS_ADMIN")  # to compare the types of the state
         begins(UpdateStep.OPEN)
         loaded = stack.enter_context(kernel.open_object(path, found.code))
@@ -308,6 +309,18 @@ def _check_same_device(record: DeviceRecord, spec: DeviceSpec, path: Path) -> No
         raise LayoutError(
             f"{path}: its state is version {spec.version}, "
             f"the attached device's is version {record.state_version}"
+        )
+
+
+def _check_state_is_there(record: DeviceRecord, link: BpfLink, pins: DevicePins) -> None:
+    """Refuse to go on without state that somebody has taken the pin of: it would begin anew."""
+    version = record.attached(link.info().map_id)
+    lost = pins.lost(version.maps) if version is not None else []
+    if lost:
+        raise StateError(
+            f"device {record.device} of VM {record.vm}: the pin of its state {lost[0]} was "
+            f"removed from {pins.maps}: its values cannot be carried over; detach the device, "
+            "and attach the new object"
         )
 
 

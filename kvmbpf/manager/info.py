@@ -197,7 +197,7 @@ def device_info(store: Store, device: str, *, vm: str | None = None) -> DeviceIn
     except UNREADABLE as error:
         programs = []
         problems.append(f"programs: {error}")
-    state = read_state(store, record.vm, record.device)
+    state = read_state(store, record.vm, record.device, found.version)
     return DeviceInfo(
         record=record,
         link_id=found.link_id,

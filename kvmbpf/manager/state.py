@@ -16,6 +16,7 @@ from kvmbpf.errors import BadFileError, KernelCallError, StateError
 from kvmbpf.kernel.libbpf import BpfMap, Value
 from kvmbpf.kernel.libbpf.btf import KernelTypes
 from kvmbpf.kernel.libbpf.spelling import spell
+from kvmbpf.manager.record import ObjectVersion
 from kvmbpf.manager.store import Store, state_of
 
 PRIVATE = "kvmbpf_"
@@ -71,13 +72,17 @@ def typed_state(store: Store, vm: str, device: str) -> list[StateValue]:
         return [value for found in maps.values() for value in _values(found)]
 
 
-def read_state(store: Store, vm: str, device: str) -> Reading:
-    """Read as much as can be read of a device's global variables."""
+def read_state(store: Store, vm: str, device: str, version: ObjectVersion | None = None) -> Reading:
+    """Read as much as can be read of a device's global variables.
+
+    :param version: the object that answers: it says what must be there; None if unknown.
+    """
     pins = store.pins(vm, device)
     values: list[StateValue] = []
     problems: list[str] = []
     try:
         names = pins.map_names()
+        lost = pins.lost(version.maps) if version else []
     except KernelCallError as error:
         return Reading((), (str(error),))
     with KernelTypes() as types:
@@ -87,6 +92,7 @@ def read_state(store: Store, vm: str, device: str) -> Reading:
                     values += _values(found)
             except (BadFileError, KernelCallError, StateError) as error:
                 problems.append(f"state {state_of(name)}: {error}")
+    problems += [f"state {state_of(name)}: its pin was removed" for name in lost]
     return Reading(tuple(values), tuple(problems))
 
 

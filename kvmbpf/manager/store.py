@@ -21,7 +21,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kvmbpf.errors import BadFileError, KernelCallError, StateError
@@ -105,6 +105,13 @@ class DevicePins:
     def map_names(self) -> list[str]:
         """Return the names of the maps' pins."""
         return [_unescape(name) for name in _children(self.maps)]
+
+    def lost(self, names: Iterable[str]) -> list[str]:
+        """Return, of the names of maps' pins, those that are not there: nobody of ours did it.
+
+        :raise KernelCallError: when the folder is not permitted.
+        """
+        return sorted({*names} - {*self.map_names()})
 
     def unpin_map(self, name: str) -> None:
         """Remove a map's pin by its name; no such pin is fine."""

@@ -214,6 +214,24 @@ def test_a_section_that_is_gone_or_another_thing_is_told_with_the_rest(
         assert_the_other_works(store, two)
 
 
+def test_a_section_whose_pin_is_gone_is_told_and_not_begun_anew(
+    store: Store, two: BareVmm, vmm: BareVmm
+) -> None:
+    assert vmm.reads(3) == 0
+    pin = store.pins(VM, "sections").maps / "@bss"
+    pin.unlink()
+    found = listed(store)
+    assert found[VM]["unreadable"] == "state .bss: its pin was removed"
+    assert found[VM]["state"] == {"begun": 10, "apart": 8}
+    assert found[OTHER]["state"]["calls"] == 2
+    assert "state .bss: its pin was removed" in kvmbpf(store, "info", "sections").out
+    done = kvmbpf(store, "update", str(device_object("sections_shared")))
+    assert (done.status, done.out, len(done.err.splitlines())) == (13, "", 1)
+    assert "the pin of its state .bss was removed" in done.err
+    assert vmm.reads() == 0
+    assert_the_other_works(store, two)
+
+
 def test_a_vm_whose_folder_is_anothers_costs_its_own_devices_only(
     store: Store, two: BareVmm
 ) -> None:
