@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmbpf.model.irqchip import IrqChip
+from qemu_glue.address import AbstractSocket, Address
 
 # The options without a value, of 7.2 and of 10.0.
 FLAGS = frozenset(
@@ -57,6 +58,9 @@ FLAGS = frozenset(
 # What QEMU runs when it is told no machine.
 DEFAULT_MACHINE = "pc"
 _UNIX = "unix:"
+_CHARDEV = "chardev:"
+_AGENT = "org.qemu.guest_agent"
+_NOT_QMP = {"monitor": ", the human monitor"}
 
 # What kernel-irqchip may say.
 _IRQCHIP = "kernel-irqchip"
@@ -151,21 +155,68 @@ class CommandLine:
                 return properties.get(_IRQCHIP)
         return None
 
-    def qmp_sockets(self) -> list[Path]:
+    def qmp_sockets(self) -> list[Address]:
         """Return the UNIX sockets on which it serves QMP, as they are written there."""
-        found = [
-            Path(key_values(value.removeprefix(_UNIX), "path").get("path", ""))
-            for value in self.values("qmp", "qmp-pretty")
-            if value.startswith(_UNIX)
-        ]
-        chardevs = [key_values(value, "backend") for value in self.values("chardev")]
-        paths = {one.get("id"): one["path"] for one in chardevs if "path" in one}
+        chardevs = self._chardevs()
+        found = []
+        for value in self.values("qmp", "qmp-pretty"):
+            if value.startswith(_UNIX):
+                found.append(unix_address(value.removeprefix(_UNIX)))
+            elif value.startswith(_CHARDEV):
+                found.append(chardevs.get(value.removeprefix(_CHARDEV)))
         for value in self.values("mon"):
             monitor = key_values(value, "chardev")
-            path = paths.get(monitor.get("chardev"))
-            if monitor.get("mode") == "control" and path is not None:
-                found.append(Path(path))
+            if monitor.get("mode") == "control":
+                found.append(chardevs.get(monitor.get("chardev", "")))
+        return [address for address in found if address is not None]
+
+    def use_of_socket(self, name: str) -> str:
+        """Say what a socket is for that is none of QMP; empty where nothing tells.
+
+        :param name: its path as it is written there, or @ and its abstract name.
+        """
+        for option in self.options:
+            value = option.value or ""
+            if value.startswith(_UNIX) and _is_called(unix_address(value[len(_UNIX) :]), name):
+                return f"that is what -{option.name} is for" + _NOT_QMP.get(option.name, "")
+        ids = {one for one, address in self._chardevs().items() if _is_called(address, name)}
+        for value in self.values("device"):
+            device = key_values(value, "driver")
+            if device.get("chardev") in ids:
+                port = device.get("name", "")
+                if port.startswith(_AGENT):
+                    return "that is the guest agent's, which does not greet"
+                return f"that is a {device.get('driver', 'device')}'s"
+        for value in self.values("mon"):
+            if key_values(value, "chardev").get("chardev") in ids:
+                return "that is a human monitor (-mon without mode=control)"
+        return ""
+
+    def _chardevs(self) -> dict[str, Address]:
+        found = {}
+        for value in self.values("chardev"):
+            address = unix_address(value, "backend")
+            if address is not None:
+                found[key_values(value, "backend").get("id", "")] = address
         return found
+
+
+def unix_address(text: str, first: str = "path") -> Address | None:
+    """Return the address of a list with a ``path``; None when there is no path in it.
+
+    :param first: the name of the list's first item, where it has none.
+    """
+    found = key_values(text, first)
+    path = found.get("path", "")
+    if not path:
+        return None
+    # Until QEMU 7 a switch may stand without its value.
+    abstract = found.get("abstract", "on" if "abstract" in text.split(",")[1:] else "off")
+    return AbstractSocket(path) if abstract in ("on", "yes", "true", "y") else Path(path)
+
+
+def _is_called(address: Address | None, name: str) -> bool:
+    return address is not None and str(address) == name
 
 
 def key_values(text: str, first: str) -> dict[str, str]:

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
-import select
 import time
 from collections.abc import Generator
-from pathlib import Path
 
-from kvmbpf.closing import Closing
-from kvmbpf.errors import KernelCallError, VmmError
-from kvmbpf.kernel.fd import OwnedFd
+from kvmbpf.errors import VmmError
+from kvmbpf.kernel.process import LivingProcess as LivingProcess
+from qemu_glue.address import Address
 from qemu_glue.qmp import QmpSession
 
 # How long one wait for an event takes at most, and the time between two attempts to connect.
@@ -43,40 +40,8 @@ class Happening(enum.Enum):
 _EVENTS = {one.value: one for one in (Happening.RESET, Happening.SHUTDOWN)}
 
 
-class LivingProcess(Closing):
-    """A process of which it can be told whether it lives.
-
-    :param pid: its process id (C ``pid_t``).
-    :raise KernelCallError: when there is no such process.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        try:
-            self._fd = OwnedFd(os.pidfd_open(pid), f"pidfd of {pid}")
-        except OSError as error:
-            raise KernelCallError(f"pidfd_open({pid})", error.errno or 0) from error
-
-    def lives(self) -> bool:
-        """Tell whether it has not ended yet."""
-        return not self.wait(0)
-
-    def wait(self, timeout: float) -> bool:
-        """Wait for its end; tell whether it came.
-
-        :param timeout: in seconds.
-        """
-        poll = select.poll()
-        poll.register(self._fd.fileno(), select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
-
-    def close(self) -> None:
-        """Let go of it; closing twice is fine."""
-        self._fd.close()
-
-
 def follow(
-    process: LivingProcess, path: Path, session: QmpSession | None = None
+    process: LivingProcess, path: Address, session: QmpSession | None = None
 ) -> Generator[Happening]:
     """Yield what happens to a QEMU, until it ends.
 
@@ -112,7 +77,9 @@ def follow(
                 yield happening
 
 
-def _connect_again(process: LivingProcess, path: Path, patience: float | None) -> QmpSession | None:
+def _connect_again(
+    process: LivingProcess, path: Address, patience: float | None
+) -> QmpSession | None:
     """Return a new session; None when QEMU ended, or after a time, before there was one."""
     deadline = None if patience is None else time.monotonic() + patience
     while process.lives() and (deadline is None or time.monotonic() < deadline):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kvmbpf.mends import OF_ANY_CALL
 from kvmbpf.model.irqchip import IrqChip
+from qemu_glue.address import AbstractSocket, Address
 from qemu_glue.commandline import CommandLine
 
 _PROGRAM = re.compile(r"qemu-system-[A-Za-z0-9_-]+|qemu-kvm|qemu|kvm")
@@ -37,12 +38,15 @@ class QemuInProc:
         """The guest's name, of ``-name``."""
         return self.command.guest_name()
 
-    def qmp_sockets(self) -> list[Path]:
+    def qmp_sockets(self) -> list[Address]:
         """Return its QMP sockets' paths, as this process reaches them.
 
         A path on its command line is of its folder and its root, not of ours.
         """
-        return [self._reached(path) for path in self.command.qmp_sockets()]
+        return [
+            address if isinstance(address, AbstractSocket) else self._reached(address)
+            for address in self.command.qmp_sockets()
+        ]
 
     def irqchip(self) -> IrqChip:
         """Return where its interrupt controllers are, where its command line says so outright."""
