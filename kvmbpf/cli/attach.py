@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 
-from kvmbpf.cli.options import AT, GSI, MAX_FAULTS, MAX_RUN, OBJECT
+from kvmbpf.cli.options import AT, GSI, MAX_FAULTS, MAX_RUN, OBJECT, VmName
 from kvmbpf.cli.places import describe, tell
+from kvmbpf.cli.qmp_option import QMP
 from kvmbpf.errors import VmmError
+from kvmbpf.kernel.process import LivingProcess
 from kvmbpf.kernel.rights import require
 from kvmbpf.manager import Store, attach, list_devices
 from kvmbpf.manager.irqchip import ask_controller
@@ -20,7 +22,8 @@ from kvmbpf.manager.record import Limits
 from kvmbpf.manager.watch import watch
 from kvmbpf.model.objfile import read_device
 from kvmbpf.model.placement import NOTHING, PROFILES, Occupied, find_profile, place
-from qemu_glue.follow import LivingProcess
+from kvmbpf.model.vm_name import shown
+from qemu_glue.address import Address
 from qemu_glue.occupied import ask_what_it_has, ask_what_it_is
 from qemu_glue.vmms import qemu_of
 
@@ -28,12 +31,10 @@ from qemu_glue.vmms import qemu_of
 _DEFAULT_MACHINE = "q35"
 
 PID = click.option("--pid", type=click.IntRange(min=1), help="The VMM's process id.")
-QMP = click.option(
-    "--qmp", type=click.Path(path_type=Path), help="A QMP socket of the VMM; gives the pid."
-)
 VM = click.option(
     "--vm",
     metavar="NAME",
+    type=VmName(),
     help="The VM by its name: QEMU's -name, or one that `kvmbpf list` shows. "
     "With --pid or --qmp, what to call it.",
 )
@@ -68,7 +69,7 @@ class _Vmm:
 def attach_command(
     path: Path,
     pid: int | None,
-    qmp: Path | None,
+    qmp: Address | None,
     vm: str | None,
     gpas: tuple[int, ...],
     gsis: tuple[int, ...],
@@ -95,7 +96,11 @@ def attach_command(
         if stay and found.session is None:
             raise VmmError(f"--watch needs QMP: {found.unchecked}")
         vmm = _ask(found, machine)
-        others = [one.record for one in list_devices(store) if one.record.vm == found.name]
+        others = [
+            one.record
+            for one in list_devices(store)
+            if one.record.vm == found.name and one.record.process.may_be(found.process)
+        ]
         placed = place(
             spec,
             find_profile(vmm.machine),
@@ -116,14 +121,15 @@ def attach_command(
             vm_fd=vm_fd,
             limits=Limits(max_faults, max_run_ns),
             controller=controller,
+            start_ticks=found.process.start_ticks,
         )
-        click.echo(f"attached to VM {record.vm} (pid {record.pid}): {describe(record)}")
+        click.echo(f"attached to VM {shown(record.vm)} (pid {record.pid}): {describe(record)}")
         click.echo(f"backend {record.backend}: KVM answers its accesses from now on")
         click.echo(f"place {vmm.checked}")
         if note:
             click.echo(f"note: {note}")
         if stay and found.session is not None:
-            with LivingProcess(found.pid) as process:
+            with LivingProcess(found.pid, found.process.start_ticks) as process:
                 watch(store, found.name, process, found.session.path, tell, found.session)
 
 

@@ -8,12 +8,16 @@ imported to list files. Its options are asked of the command itself.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
+
+from kvmbpf.model.vm_name import as_said, is_home, name_of_home, shown
 
 COMPLETE_VARIABLE = "_KVMBPF_COMPLETE"
 SHELLS = ("bash", "zsh")
@@ -50,24 +54,48 @@ def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     return [CompletionItem(incomplete, type="file")]
 
 
-def _pins(pattern: str, incomplete: str) -> Items:
+def _pins(pattern: str) -> set[str]:
     """Return the names of folders among the manager's pins; none for who may not look."""
     pins = Path(os.environ.get("KVMBPF_BPFFS", "/sys/fs/bpf")) / "kvmbpf"
     try:
-        names = {path.name for path in pins.glob(pattern) if path.is_dir()}
+        return {path.name for path in pins.glob(pattern) if path.is_dir()}
     except OSError:
-        names = set()
-    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
+        return set()
 
 
 def devices(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Complete the name of an attached device."""
-    return _pins("*/*", incomplete)
+    return [CompletionItem(name) for name in sorted(_pins("*/*")) if name.startswith(incomplete)]
 
 
 def vms(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Complete the name of a VM that has devices."""
-    return _pins("*", incomplete)
+    names = {name for home in _pins("*") if is_home(home) and (name := _name_of(home))}
+    found = sorted(name for name in names if name.startswith(as_said(incomplete)))
+    return [CompletionItem(word) for name in found if (word := _typed(name))]
+
+
+def _name_of(home: str) -> str | None:
+    """Return a VM's name by its folders' name; where that was cut, by a record."""
+    name = name_of_home(home)
+    if name is None:
+        run = Path(os.environ.get("KVMBPF_RUN_DIR", "/run/kvmbpf"))
+        for path in run.glob(f"{home}/*.json"):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                return str(json.loads(path.read_text())["vm"])
+    return name
+
+
+def _typed(name: str) -> str:
+    """Return a name as it goes into a command line; empty where it cannot be typed.
+
+    zsh quotes what it inserts. bash does not, unless the word has a quote already.
+    """
+    if not name.isprintable() or not os.environ[COMPLETE_VARIABLE].startswith("bash"):
+        return name if name.isprintable() else ""
+    words = os.environ.get("COMP_WORDS", "").split("\n")
+    begun = words[-1][:1] in ("'", '"')
+    return name if begun else shown(name)
 
 
 # command -> what its arguments are; those of run are QEMU's command line

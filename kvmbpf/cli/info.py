@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from kvmbpf.cli.limits import say_limits
-from kvmbpf.cli.options import AS_JSON, DEVICE, NAME
+from kvmbpf.cli.options import AS_JSON, DEVICE, NAME, WHICH
 from kvmbpf.cli.table import moment
 from kvmbpf.kernel.libbpf import plain
 from kvmbpf.manager import Store
 from kvmbpf.manager.info import Condition, DeviceInfo, Fault, device_info, monotonic_to_wall_s
 from kvmbpf.manager.irqchip import Controller
 from kvmbpf.model.irqchip import WORDS
+from kvmbpf.model.vm_name import printable, shown
 
 SCHEMA = 1
 _FILE = {
@@ -31,10 +32,11 @@ Facts = list[tuple[str, str]]
 @click.command(name="info")
 @DEVICE
 @NAME
+@WHICH
 @AS_JSON
-def info_command(device: str, vm: str | None, as_json: bool) -> None:
+def info_command(device: str, vm: str | None, pid: int | None, as_json: bool) -> None:
     """Show everything that is known of DEVICE."""
-    found = device_info(Store(), device, vm=vm)
+    found = device_info(Store(), device, vm=vm, pid=pid)
     if as_json:
         click.echo(json.dumps(_as_json(found), indent=1))
         return
@@ -49,8 +51,13 @@ def _identity(found: DeviceInfo) -> Facts:
     facts = [
         ("device", record.device),
         ("compatible", " ".join(record.compatible)),
-        ("VM", record.vm),
-        ("VMM", f"pid {vmm.pid}, {vmm.name}, user {vmm.user}" if vmm.name else f"pid {vmm.pid}"),
+        ("VM", shown(record.vm)),
+        (
+            "VMM",
+            f"pid {vmm.pid}, {printable(vmm.name)}, user {vmm.user}"
+            if vmm.name
+            else f"pid {vmm.pid}, which has ended",
+        ),
         ("attached", f"since {moment(record.attached_s)}, by process {record.manager}"),
         ("backend", f"{record.backend}: {record.reason}"),
     ]
@@ -75,7 +82,9 @@ def _loaded(found: DeviceInfo) -> Facts:
         facts.append(("object", "unknown: another program than kvmbpf has replaced it"))
     else:
         file = found.object
-        facts.append(("object", f"{file.path}, loaded {moment(file.loaded_s)}; {_FILE[file.now]}"))
+        facts.append(
+            ("object", f"{printable(file.path)}, loaded {moment(file.loaded_s)}; {_FILE[file.now]}")
+        )
         facts.append(("sha256", file.sha256))
     for program in found.programs:
         info = program.info

@@ -8,9 +8,10 @@ import json
 
 import click
 
-from kvmbpf.cli.options import AS_JSON, DEVICE, FAULTS, NAME, NONE, Nanoseconds, OrNone
+from kvmbpf.cli.options import AS_JSON, DEVICE, FAULTS, NAME, NONE, WHICH, Nanoseconds, OrNone
 from kvmbpf.manager import Limits, Store
 from kvmbpf.manager.control import DeviceLimits, change_limits, device_limits
+from kvmbpf.model.vm_name import shown
 
 SCHEMA = 1
 
@@ -18,6 +19,7 @@ SCHEMA = 1
 @click.command(name="limits")
 @DEVICE
 @NAME
+@WHICH
 @click.option(
     "--max-faults",
     metavar="N|none",
@@ -36,6 +38,7 @@ SCHEMA = 1
 def limits_command(
     device: str,
     vm: str | None,
+    pid: int | None,
     max_faults: int | str | None,
     max_run_ns: int | str | None,
     as_json: bool,
@@ -49,10 +52,10 @@ def limits_command(
     wanted = {name: _number(value) for name, value in given.items() if value is not None}
     if wanted:
         found = change_limits(
-            Store(), device, lambda now: dataclasses.replace(now, **wanted), vm=vm
+            Store(), device, lambda now: dataclasses.replace(now, **wanted), vm=vm, pid=pid
         )
     else:
-        found = device_limits(Store(), device, vm=vm)
+        found = device_limits(Store(), device, vm=vm, pid=pid)
     click.echo(json.dumps(_as_json(found), indent=1) if as_json else _line(found))
 
 
@@ -69,7 +72,7 @@ def say_limits(limits: Limits) -> str:
 
 
 def _line(found: DeviceLimits) -> str:
-    said = f"{found.record.device} of VM {found.record.vm}: {say_limits(found.limits)}"
+    said = f"{found.record.device} of VM {shown(found.record.vm)}: {say_limits(found.limits)}"
     said += f"; faults so far: {found.faults}"
     return f"{said}; EJECTED: all accesses are declined" if found.ejected else said
 

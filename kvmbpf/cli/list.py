@@ -16,6 +16,7 @@ from kvmbpf.kernel.libbpf import plain
 from kvmbpf.kernel.rights import lacking
 from kvmbpf.manager import DeviceRecord, DeviceStatus, Listed, Store, list_all
 from kvmbpf.manager.state import read_state
+from kvmbpf.model.vm_name import printable, shown
 
 SCHEMA = 1
 _HEAD = ("VM", "PID", "DEVICE", "REGIONS", "IRQS", "OBJECT")
@@ -33,8 +34,8 @@ def list_command(as_json: bool) -> None:
     for one in found:
         if one.status is None and one.attached:
             click.echo(
-                f"kvmbpf: device {one.device} of VM {one.vm} can only be detached: "
-                f"{one.unreadable}",
+                f"kvmbpf: device {one.device} of VM {shown(one.vm)} can only be detached: "
+                f"{printable(one.unreadable)}",
                 err=True,
             )
     if as_json:
@@ -50,15 +51,16 @@ def list_command(as_json: bool) -> None:
 
 def _row(one: Listed) -> tuple[str, ...]:
     if one.status is None:
-        return one.vm, "-", one.device or "-", "-", "-", f"unreadable: {one.unreadable}"
+        why = f"unreadable: {printable(one.unreadable)}"
+        return shown(one.vm), "-", one.device or "-", "-", "-", why
     record, version = one.status.record, one.status.version
     return (
-        record.vm,
+        shown(record.vm),
         str(record.pid),
         record.device,
         ",".join(map(where, record.regions)),
         ",".join(str(irq.gsi) for irq in record.irqs) or "-",
-        Path(version.path).name if version else "unknown",
+        printable(Path(version.path).name) if version else "unknown",
     )
 
 
@@ -82,7 +84,7 @@ def _now(store: Store, status: DeviceStatus) -> dict[str, Any]:
     }
     if lacking("CAP_SYS_ADMIN"):
         return {**now, "state": None, "unreadable": "state: it takes CAP_SYS_ADMIN to read it"}
-    state = read_state(store, status.record.vm, status.record.device, status.version)
+    state = read_state(store, status.record.home, status.record.device, status.version)
     return {
         **now,
         "state": {one.name: plain(one.value) for one in state.values},

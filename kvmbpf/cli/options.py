@@ -9,10 +9,30 @@ from pathlib import Path
 import click
 
 from kvmbpf.cli.paramtype import ParamType
+from kvmbpf.model.vm_name import as_said
 
 OBJECT = click.argument("path", metavar="OBJECT", type=click.Path(path_type=Path))
 DEVICE = click.argument("device", metavar="DEVICE")
-NAME = click.option("--vm", metavar="NAME", help="The VM's name.")
+
+
+class VmName(ParamType[str]):
+    """A VM's name: any text, as QEMU takes it."""
+
+    name = "name"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name as /proc has it."""
+        return as_said(str(value))
+
+
+NAME = click.option("--vm", metavar="NAME", type=VmName(), help="The VM's name.")
+WHICH = click.option(
+    "--pid",
+    type=click.IntRange(min=1),
+    help="Its VMM's process id, where VMs of one name have the device.",
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 AS_NDJSON = click.option(
     "--json", "as_json", is_flag=True, help="Print NDJSON: one JSON object a line."

@@ -8,6 +8,7 @@ import contextlib
 import click
 
 from kvmbpf.manager.record import DeviceRecord
+from kvmbpf.model.vm_name import printable
 
 
 def describe(record: DeviceRecord) -> str:
@@ -26,4 +27,4 @@ def tell(sentence: str) -> None:
     A guest goes on when nobody is left to read it.
     """
     with contextlib.suppress(OSError):
-        click.echo(f"kvmbpf: {sentence}", err=True)
+        click.echo(f"kvmbpf: {printable(sentence)}", err=True)

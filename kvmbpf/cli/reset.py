@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import click
 
-from kvmbpf.cli.options import DEVICE, NAME
+from kvmbpf.cli.options import DEVICE, NAME, WHICH
 from kvmbpf.manager import Store
 from kvmbpf.manager.control import reset
+from kvmbpf.model.vm_name import shown
 
 
 @click.command(name="reset")
 @DEVICE
 @NAME
-def reset_command(device: str, vm: str | None) -> None:
+@WHICH
+def reset_command(device: str, vm: str | None, pid: int | None) -> None:
     """Lower the interrupts of DEVICE and run its reset program.
 
     As when its guest is reset, which `kvmbpf run` and `kvmbpf watch` follow by
     themselves. The guest goes on, and its driver is not told.
     """
-    done = reset(Store(), device, vm=vm)
-    click.echo(f"reset {done.device} of VM {done.vm}")
+    done = reset(Store(), device, vm=vm, pid=pid)
+    click.echo(f"reset {done.device} of VM {shown(done.vm)}")

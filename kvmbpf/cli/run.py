@@ -13,7 +13,8 @@ from kvmbpf.cli.places import describe, tell
 from kvmbpf.kernel.rights import require
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.run import Wanted, run
-from kvmbpf.manager.store import Store, check_name
+from kvmbpf.manager.store import Store
+from kvmbpf.model.vm_name import check_vm_name, shown
 
 
 class DeviceOption(ParamType[Wanted]):
@@ -77,7 +78,7 @@ def run_command(
     Level-triggered interrupts need kernel-irqchip=on, the default of q35 and pc.
     """  # noqa: D301 (\b is click's mark for text that is not to be wrapped)
     if vm is not None:
-        check_name("VM", vm)
+        check_vm_name(vm)
     require("kvmbpf run", "CAP_BPF", "CAP_PERFMON")
     limits = Limits(max_faults, max_run_ns)
     return run(Store(), wanted, command, vm=vm, limits=limits, report=_report, tell=tell)
@@ -85,6 +86,6 @@ def run_command(
 
 def _report(record: DeviceRecord) -> None:
     tell(
-        f"attached to VM {record.vm} (pid {record.pid}), backend {record.backend}: "
+        f"attached to VM {shown(record.vm)} (pid {record.pid}), backend {record.backend}: "
         f"{describe(record)}"
     )

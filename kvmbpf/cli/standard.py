@@ -30,6 +30,7 @@ import click
 
 from kvmbpf.errors import KernelCallError, KvmBpfError
 from kvmbpf.mends import mend, scarce
+from kvmbpf.model.vm_name import printable
 from kvmbpf.writing import write_some
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _refused(error: KvmBpfError) -> _Outcome:
 
 
 def _saying(sentence: str) -> Callable[[], object]:
-    return lambda: click.echo(f"kvmbpf: {sentence}", err=True)
+    return lambda: click.echo(f"kvmbpf: {printable(sentence)}", err=True)
 
 
 def _sentence(error: OSError) -> str:
@@ -203,10 +204,13 @@ def _open_null(fd: int, flags: int) -> None:
 
 
 def _guarded(stream: TextIO | None, raw: _Raw) -> TextIO:
-    """Return a standard stream over its descriptor, otherwise as Python has made it."""
+    """Return a standard stream over its descriptor, otherwise as Python has made it.
+
+    What no terminal can show, as half a character of a VM's name, ends no command.
+    """
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=stream.encoding if stream else "utf-8",
-        errors=stream.errors if stream else "backslashreplace",
+        errors="backslashreplace",
         line_buffering=stream is None or bool(stream.line_buffering),
     )

@@ -10,11 +10,12 @@ import time
 
 import click
 
-from kvmbpf.cli.options import AS_NDJSON, NAME, Seconds
+from kvmbpf.cli.options import AS_NDJSON, NAME, WHICH, Seconds
 from kvmbpf.cli.streaming import run_until_stopped
 from kvmbpf.cli.table import line
 from kvmbpf.manager import Store
 from kvmbpf.manager.counters import Activity, Counter
+from kvmbpf.model.vm_name import shown
 
 SCHEMA = 1
 _ONCE_S = 1.0
@@ -29,6 +30,7 @@ _RIGHT = (2, 3, 4, 5, 6)
 @click.command(name="stat")
 @click.argument("device", metavar="[DEVICE]", required=False)
 @NAME
+@WHICH
 @click.option(
     "--interval",
     metavar="S",
@@ -40,7 +42,12 @@ _RIGHT = (2, 3, 4, 5, 6)
 )
 @AS_NDJSON
 def stat_command(
-    device: str | None, vm: str | None, interval: float | None, count: int | None, as_json: bool
+    device: str | None,
+    vm: str | None,
+    pid: int | None,
+    interval: float | None,
+    count: int | None,
+    as_json: bool,
 ) -> int:
     """Show the rates of accesses to DEVICE, or to all devices.
 
@@ -54,7 +61,7 @@ def stat_command(
     times = 1 if interval is None else count
 
     def body() -> None:
-        with Counter(Store(), device, vm=vm) as counter:
+        with Counter(Store(), device, vm=vm, pid=pid) as counter:
             _show(counter, interval or _ONCE_S, times, as_json)
 
     return run_until_stopped(body)
@@ -85,7 +92,7 @@ def _show(counter: Counter, interval_s: float, times: int | None, as_json: bool)
 def _row(activity: Activity) -> tuple[str, ...]:
     mean = activity.ns_per_access
     return (
-        activity.vm,
+        shown(activity.vm),
         activity.device,
         f"{activity.reads_per_s:.0f}",
         f"{activity.writes_per_s:.0f}",

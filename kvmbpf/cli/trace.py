@@ -9,7 +9,7 @@ import json
 
 import click
 
-from kvmbpf.cli.options import DEVICE, NAME, Seconds
+from kvmbpf.cli.options import DEVICE, NAME, WHICH, Seconds
 from kvmbpf.cli.streaming import run_until_stopped
 from kvmbpf.manager import Store
 from kvmbpf.manager.info import monotonic_to_wall_s
@@ -19,6 +19,7 @@ from kvmbpf.manager.trace import TracedAccess, Tracer
 @click.command(name="trace")
 @DEVICE
 @NAME
+@WHICH
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="Stop after N accesses.")
 @click.option(
     "--duration",
@@ -26,7 +27,9 @@ from kvmbpf.manager.trace import TracedAccess, Tracer
     type=Seconds(),
     help="Stop after S seconds.",
 )
-def trace_command(device: str, vm: str | None, count: int | None, duration: float | None) -> int:
+def trace_command(
+    device: str, vm: str | None, pid: int | None, count: int | None, duration: float | None
+) -> int:
     """Print the accesses to DEVICE as they come: one JSON object a line.
 
     Until Ctrl-C, or the device's end, unless --count or --duration says how long.
@@ -36,7 +39,7 @@ def trace_command(device: str, vm: str | None, count: int | None, duration: floa
     """
 
     def body() -> None:
-        with Tracer(Store(), device, vm=vm) as tracer:
+        with Tracer(Store(), device, vm=vm, pid=pid) as tracer:
             try:
                 for access in itertools.islice(tracer.follow(duration), count):
                     click.echo(json.dumps(_as_json(access)))

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from kvmbpf.cli.options import AS_JSON, NAME, OBJECT
+from kvmbpf.cli.options import AS_JSON, NAME, OBJECT, WHICH
 from kvmbpf.errors import LayoutError
 from kvmbpf.manager import Store, Update, update
+from kvmbpf.model.vm_name import shown
 
 SCHEMA = 1
 
@@ -20,13 +21,16 @@ SCHEMA = 1
 @click.command(name="update")
 @OBJECT
 @NAME
+@WHICH
 @click.option(
     "--dry-run",
     is_flag=True,
     help="Load and verify OBJECT and say what would become of the state; change nothing.",
 )
 @AS_JSON
-def update_command(path: Path, vm: str | None, dry_run: bool, as_json: bool) -> None:
+def update_command(
+    path: Path, vm: str | None, pid: int | None, dry_run: bool, as_json: bool
+) -> None:
     """Replace a device's program by that of OBJECT while the guest runs.
 
     Its state is kept: what both objects have, and lay out alike. Where they have a
@@ -34,7 +38,7 @@ def update_command(path: Path, vm: str | None, dry_run: bool, as_json: bool) -> 
     difference is said.
     """
     try:
-        done = update(Store(), path, vm=vm, dry_run=dry_run)
+        done = update(Store(), path, vm=vm, pid=pid, dry_run=dry_run)
     except LayoutError as error:
         if as_json:
             click.echo(json.dumps(_refused(path, error), indent=1))
@@ -47,7 +51,7 @@ def update_command(path: Path, vm: str | None, dry_run: bool, as_json: bool) -> 
         return
     record, carried = done.record, done.carried
     verb, kept = ("updated", "kept") if done.applied else ("would update", "that would be kept")
-    click.echo(f"{verb} {record.device} of VM {record.vm} to {path}")
+    click.echo(f"{verb} {record.device} of VM {shown(record.vm)} to {path}")
     click.echo(f"state {kept}: {', '.join(carried.carried) or 'none'}")
     if carried.new:
         click.echo(f"state new: {', '.join(carried.new)}")

@@ -20,6 +20,7 @@ from kvmbpf.manager.limits import read_limits, set_limits
 from kvmbpf.manager.opening import open_device
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.store import Store
+from kvmbpf.model.vm_name import shown
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,19 @@ class DeviceLimits:
     ejected: bool
 
 
-def reset(store: Store, device: str, *, vm: str | None = None) -> DeviceRecord:
+def reset(
+    store: Store, device: str, *, vm: str | None = None, pid: int | None = None
+) -> DeviceRecord:
     """Reset an attached device: lower its interrupts, run its reset program.
 
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :raise StateError: when it is not attached, has no reset program, or its
         programs were ejected.
     :raise KernelCallError: EPERM or EACCES without the right to ptrace the VMM;
         else what the reset program returned.
     """
-    record = find_device(store, device, vm).record
+    record = find_device(store, device, vm, pid).record
     with open_device(record) as opened:
         try:
             opened.reset()
@@ -59,7 +63,7 @@ def reset(store: Store, device: str, *, vm: str | None = None) -> DeviceRecord:
 def _reset_error(
     record: DeviceRecord, opened: KvmDevice, error: KernelCallError
 ) -> StateError | KernelCallError:
-    name = f"device {record.device} of VM {record.vm}"
+    name = f"device {record.device} of VM {shown(record.vm)}"
     if error.errno == errno.EOPNOTSUPP:
         return StateError(
             f"{name} has no reset program, or one that returns -EOPNOTSUPP: "
@@ -77,34 +81,43 @@ def _reset_error(
     return KernelCallError(error.call, error.errno or 0, hint)
 
 
-def device_limits(store: Store, device: str, *, vm: str | None = None) -> DeviceLimits:
+def device_limits(
+    store: Store, device: str, *, vm: str | None = None, pid: int | None = None
+) -> DeviceLimits:
     """Return the limits of an attached device.
 
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :raise StateError: when it is not attached.
     :raise KernelCallError: EPERM or EACCES without the right to ptrace the VMM.
     """
-    record = find_device(store, device, vm).record
+    record = find_device(store, device, vm, pid).record
     with open_device(record) as opened:
         return _limits(record, opened)
 
 
 def change_limits(
-    store: Store, device: str, change: Callable[[Limits], Limits], *, vm: str | None = None
+    store: Store,
+    device: str,
+    change: Callable[[Limits], Limits],
+    *,
+    vm: str | None = None,
+    pid: int | None = None,
 ) -> DeviceLimits:
     """Change the limits of an attached device. Programs that were ejected stay so.
 
     :param change: is given the limits that hold, and returns those that are to.
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :return: the limits that hold now; the device's record has them too.
     :raise StateError: when it is not attached, or another manager is changing the VM.
     :raise KernelCallError: EPERM or EACCES without the right to ptrace the VMM.
     """
     store.sweep_all()
-    vm = store.find(device, vm)
-    with store.lock(vm):
-        store.sweep(vm)
-        record = status(store, vm, device).record
+    home = store.find(device, vm, pid)
+    with store.lock(home):
+        store.sweep(home)
+        record = status(store, home, device).record
         with open_device(record) as opened:
             set_limits(opened, change(read_limits(opened)))
             found = _limits(record, opened)

@@ -60,6 +60,7 @@ class Activity:
     """
 
     vm: str
+    pid: int
     device: str
     seconds: float
     reads: int
@@ -132,12 +133,20 @@ class Counter(Closing):
 
     :param device: the one to look at; None for all.
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :raise StateError: when that one is not attached.
     :raise UnsupportedError: without CAP_SYS_ADMIN.
     """
 
-    def __init__(self, store: Store, device: str | None = None, *, vm: str | None = None) -> None:
-        self._store, self._device, self._vm = store, device, vm
+    def __init__(
+        self,
+        store: Store,
+        device: str | None = None,
+        *,
+        vm: str | None = None,
+        pid: int | None = None,
+    ) -> None:
+        self._store, self._device, self._vm, self._pid = store, device, vm, pid
         self._watched: dict[tuple[str, str], _Watched] = {}
         self._closed = False
         self._devices()  # what is wrong with them comes first
@@ -162,18 +171,18 @@ class Counter(Closing):
             raise StateError("the counter is closed")
         now_s = time.monotonic()
         seconds, self._last_s = now_s - self._last_s, now_s
-        found = {(one.record.vm, one.record.device): one for one in self._devices()}
+        found = {(one.record.home, one.record.device): one for one in self._devices()}
         for key in set(self._watched) - set(found):
             self._watched.pop(key).close()
         return [self._look(key, one, seconds) for key, one in found.items()]
 
     def _devices(self) -> list[DeviceStatus]:
         if self._device is not None:
-            return [find_device(self._store, self._device, self._vm)]
+            return [find_device(self._store, self._device, self._vm, self._pid)]
         return [
             one
             for one in list_devices(self._store)
-            if self._vm is None or one.record.vm == self._vm
+            if self._vm in (None, one.record.vm) and self._pid in (None, one.record.pid)
         ]
 
     def _look(self, key: tuple[str, str], found: DeviceStatus, seconds: float) -> Activity:
@@ -184,8 +193,9 @@ class Counter(Closing):
         before, after = watched.totals, _totals(found.record)
         watched.totals = after
         return Activity(
-            vm=key[0],
-            device=key[1],
+            vm=found.record.vm,
+            pid=found.record.pid,
+            device=found.record.device,
             seconds=seconds,
             reads=runs.get(_READ, 0),
             writes=runs.get(_WRITE, 0),

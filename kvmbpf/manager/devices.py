@@ -15,7 +15,7 @@ import enum
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -32,6 +32,7 @@ from kvmbpf.kernel.libbpf import (
     state_name,
 )
 from kvmbpf.kernel.libbpf.object_map import ObjectMap
+from kvmbpf.kernel.process import LivingProcess, ProcessId
 from kvmbpf.kernel.rights import require
 from kvmbpf.manager.backends import kernel
 from kvmbpf.manager.irqchip import Controller, find_controller
@@ -41,6 +42,7 @@ from kvmbpf.manager.store import DevicePins, Store, state_of
 from kvmbpf.model.objfile import read_object
 from kvmbpf.model.placement import Placed
 from kvmbpf.model.spec import DeviceSpec
+from kvmbpf.model.vm_name import check_vm_name, home_of, name_of_home, shown
 
 
 class UpdateStep(enum.Enum):
@@ -121,18 +123,21 @@ def attach(
     vm_fd: int | None = None,
     limits: Limits | None = None,
     controller: Controller | None = None,
+    start_ticks: int | None = None,
 ) -> DeviceRecord:
     """Attach a device to a running VM.
 
     :param path: the object file.
     :param placed: its device, and its place in the guest.
     :param pid: of the VMM.
-    :param vm: a name for the VM.
+    :param vm: a name for the VM; another VM may have it too.
     :param vm_fd: which of the VMM's descriptors (C ``int``), where it has several VMs.
     :param limits: what its programs may cost; None for no limits.
     :param controller: where the VM has its interrupt controllers; None finds out.
-    :raise StateError: when the VM has a device of that name, or another
-        manager is changing it.
+    :param start_ticks: when the VMM started, as `kvmbpf.kernel.process` has it, where
+        its number was found some time ago.
+    :raise StateError: when the VM has a device of that name, another manager is
+        changing it, or the VMM has ended.
     :raise UnsupportedError: when the device's interrupts do not work with those.
     :raise PlacementError: when one of them leads to no pin.
     :raise VerifierError: when the kernel refuses the programs.
@@ -140,10 +145,12 @@ def attach(
     """
     spec = placed.spec
     limits = limits or Limits()
-    with store.lock(vm), contextlib.ExitStack() as stack:
-        store.sweep(vm)
-        _check_is_new(store, vm, spec.name, pid)
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(LivingProcess(pid, start_ticks))
+        home = stack.enter_context(_own_home(store, check_vm_name(vm), process.id))
+        _check_is_new(store, home, vm, spec.name)
         borrowed = stack.enter_context(borrow_vm(pid, vm_fd))
+        _check_lives(process)  # and so it was this one's
         if spec.irqs:
             controller = controller or find_controller(borrowed, pid)
             controller.check(placed)
@@ -154,12 +161,13 @@ def attach(
             set_limits(device, limits)
         loaded.load()
 
-        pins = store.pins(vm, spec.name)
+        pins = store.pins(home, spec.name)
         names = {state: state for state in _state_maps(loaded)}
         record = _record(
             placed,
             vm=vm,
-            pid=pid,
+            home=home,
+            process=process.id,
             version=_version(path, loaded, names),
             limits=limits,
             device_id=int(device.info().id),
@@ -171,7 +179,7 @@ def attach(
             with kernel.attach(device, spec, loaded) as link:
                 link.pin(pins.link)
         except BaseException:
-            store.forget(vm, spec.name)
+            store.forget(home, spec.name)
             raise
         return record
 
@@ -181,6 +189,7 @@ def update(
     path: Path,
     *,
     vm: str | None = None,
+    pid: int | None = None,
     dry_run: bool = False,
     begins: Callable[[UpdateStep], object] = lambda _: None,
 ) -> Update:
@@ -188,6 +197,7 @@ def update(
 
     :param path: the new object file; its device's name says which device.
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :param dry_run: load and compare all, but change nothing.
     :param begins: called with each step as it begins.
     :return: the device as it is now, and what became of its state.
@@ -201,12 +211,12 @@ def update(
     spec = found.spec
     begins(UpdateStep.FIND)
     store.sweep_all()
-    vm = store.find(spec.name, vm)
-    with store.lock(vm), contextlib.ExitStack() as stack:
-        store.sweep(vm)
-        pins = store.pins(vm, spec.name)
+    home = store.find(spec.name, vm, pid)
+    with store.lock(home), contextlib.ExitStack() as stack:
+        store.sweep(home)
+        pins = store.pins(home, spec.name)
         link = stack.enter_context(open_link(pins))
-        record = store.read(vm, spec.name)
+        record = store.read(home, spec.name)
         _check_same_device(record, spec, path)
         _check_state_is_there(record, link, pins)
         require("kvmbpf update", "CAP_SYS_ADMIN")  # to compare the types of the state
@@ -230,51 +240,65 @@ def update(
         begins(UpdateStep.SWAP)
         link.update(ops.map)
         begins(UpdateStep.TIDY)
-        store.sweep(vm)
+        store.sweep(home)
         return Update(
             dataclasses.replace(record, versions=(version,)), version, carried, applied=True
         )
 
 
-def detach(store: Store, device: str, *, vm: str | None = None) -> Detached:
+def detach(store: Store, device: str, *, vm: str | None = None, pid: int | None = None) -> Detached:
     """Take a device away: the guest's next access goes to the VMM.
 
     Works also where the device's record is lost, or another kvmbpf's, or its pin no link.
 
+    :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :raise StateError: when no such device is attached.
     """
     store.sweep_all()
-    vm = store.find(device, vm)
-    with store.lock(vm):
-        pid = None
+    return detach_at(store, store.find(device, vm, pid), device)
+
+
+def detach_at(store: Store, home: str, device: str) -> Detached:
+    """Take away the device of a VM's home.
+
+    :raise StateError: when it is not attached.
+    """
+    with store.lock(home):
+        name, pid = store.name_of(home), None
         with contextlib.suppress(BadFileError):
-            pid = store.read(vm, device).pid
+            record = store.read(home, device)
+            name, pid = record.vm, record.pid
         # Something else in the link's place attaches nothing, and goes with the rest.
-        with contextlib.suppress(BadFileError), open_link(store.pins(vm, device)) as link:
+        with contextlib.suppress(BadFileError), open_link(store.pins(home, device)) as link:
             link.detach()
-        store.forget(vm, device)
-        return Detached(vm, device, pid)
+        store.forget(home, device)
+        return Detached(name, device, pid)
 
 
-def find_device(store: Store, device: str, vm: str | None = None) -> DeviceStatus:
+def find_device(
+    store: Store, device: str, vm: str | None = None, pid: int | None = None
+) -> DeviceStatus:
     """Return an attached device, after sweeping what is left of others.
 
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :raise StateError: when it is not attached, or in several VMs.
     """
     store.sweep_all()
-    return status(store, store.find(device, vm), device)
+    return status(store, store.find(device, vm, pid), device)
 
 
-def status(store: Store, vm: str, device: str) -> DeviceStatus:
+def status(store: Store, home: str, device: str) -> DeviceStatus:
     """Return a device as it is now, without sweeping.
 
+    :param home: of its VM.
     :raise StateError: when it is not attached.
     :raise BadFileError: when its record is missing, or is none.
     """
-    with open_link(store.pins(vm, device)) as link:
+    with open_link(store.pins(home, device)) as link:
         info = link.info()
-    return DeviceStatus.of(store.read(vm, device), info)
+    return DeviceStatus.of(store.read(home, device), info)
 
 
 def open_link(pins: DevicePins) -> BpfLink:
@@ -285,20 +309,39 @@ def open_link(pins: DevicePins) -> BpfLink:
     link = pins.open_link()
     if link is None:
         directory = pins.directory
+        home = directory.parent.name
         raise NotAttachedError(
-            f"device {directory.name} of VM {directory.parent.name} is not attached any more"
+            f"device {directory.name} of VM {shown(name_of_home(home) or home)} "
+            "is not attached any more"
         )
     return link
 
 
-def _check_is_new(store: Store, vm: str, device: str, pid: int) -> None:
-    for other in store.devices(vm):
-        if other == device:
-            raise StateError(
-                f"VM {vm} has a device {device} already: update it, or detach it first"
-            )
-        if (owner := store.read(vm, other).pid) != pid:
-            raise StateError(f"VM {vm} is process {owner}, not {pid}: choose another name")
+@contextlib.contextmanager
+def _own_home(store: Store, vm: str, process: ProcessId) -> Iterator[str]:
+    """Hold the lock of a VM's home, and give it; swept, so that no dead VM has its name."""
+    first = home_of(vm)
+    with store.lock(first):
+        store.sweep(first)
+        home = store.home_for(vm, process)
+        if home == first:
+            yield home
+            return
+    with store.lock(home):
+        store.sweep(home)
+        yield home
+
+
+def _check_is_new(store: Store, home: str, vm: str, device: str) -> None:
+    if device in store.devices(home):
+        raise StateError(
+            f"VM {shown(vm)} has a device {device} already: update it, or detach it first"
+        )
+
+
+def _check_lives(process: LivingProcess) -> None:
+    if not process.lives():
+        raise StateError(f"process {process.pid} has ended")
 
 
 def _check_same_device(record: DeviceRecord, spec: DeviceSpec, path: Path) -> None:
@@ -318,7 +361,7 @@ def _check_state_is_there(record: DeviceRecord, link: BpfLink, pins: DevicePins)
     lost = pins.lost(version.maps) if version is not None else []
     if lost:
         raise StateError(
-            f"device {record.device} of VM {record.vm}: the pin of its state {lost[0]} was "
+            f"device {record.device} of VM {shown(record.vm)}: the pin of its state {lost[0]} was "
             f"removed from {pins.maps}: its values cannot be carried over; detach the device, "
             "and attach the new object"
         )
@@ -351,7 +394,8 @@ def _record(
     placed: Placed,
     *,
     vm: str,
-    pid: int,
+    home: str,
+    process: ProcessId,
     version: ObjectVersion,
     limits: Limits,
     device_id: int,
@@ -359,8 +403,10 @@ def _record(
     spec = placed.spec
     return DeviceRecord(
         vm=vm,
+        home=home,
         device=spec.name,
-        pid=pid,
+        pid=process.pid,
+        start_ticks=process.start_ticks,
         backend=kernel.NAME,
         compatible=spec.compatible,
         state_version=spec.version,

@@ -20,6 +20,7 @@ from kvmbpf.kernel.kvm import KvmDevice
 from kvmbpf.kernel.libbpf.btf import KernelTypes
 from kvmbpf.kernel.libbpf.loaded import LoadedProgram, ProgramInfo, open_map_id, program_ids
 from kvmbpf.kernel.libbpf.map import BpfMap
+from kvmbpf.kernel.process import ProcessId, process_name
 from kvmbpf.kernel.rights import require, user_name
 from kvmbpf.kernel.uapi import bpf as bpf_uapi
 from kvmbpf.kernel.uapi import kvm as uapi
@@ -180,14 +181,17 @@ class DeviceInfo:
     controller: Controller | None
 
 
-def device_info(store: Store, device: str, *, vm: str | None = None) -> DeviceInfo:
+def device_info(
+    store: Store, device: str, *, vm: str | None = None, pid: int | None = None
+) -> DeviceInfo:
     """Return all that is known of an attached device.
 
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :raise StateError: when it is not attached.
     :raise UnsupportedError: without CAP_SYS_ADMIN.
     """
-    found = find_device(store, device, vm)
+    found = find_device(store, device, vm, pid)
     require("kvmbpf info", "CAP_SYS_ADMIN")  # to see programs and types
     record = found.record
     condition, reason = read_condition(record)
@@ -197,11 +201,11 @@ def device_info(store: Store, device: str, *, vm: str | None = None) -> DeviceIn
     except UNREADABLE as error:
         programs = []
         problems.append(f"programs: {error}")
-    state = read_state(store, record.vm, record.device, found.version)
+    state = read_state(store, record.home, record.device, found.version)
     return DeviceInfo(
         record=record,
         link_id=found.link_id,
-        vmm=find_vmm(record.pid),
+        vmm=find_vmm(record.process),
         object=_object_file(found.version),
         programs=tuple(programs),
         maps=tuple(_maps(store, record)),
@@ -213,13 +217,15 @@ def device_info(store: Store, device: str, *, vm: str | None = None) -> DeviceIn
     )
 
 
-def find_vmm(pid: int) -> Vmm:
-    """Return a VMM's name and user, as far as it is there."""
-    process = Path(f"/proc/{pid}")
+def find_vmm(process: ProcessId) -> Vmm:
+    """Return a VMM's name and user, as far as it is there, and not another of its number."""
+    pid = process.pid
+    name = process_name(pid)
     try:
-        return Vmm(pid, (process / "comm").read_text().strip(), user_name(process.stat().st_uid))
+        user = user_name(Path(f"/proc/{pid}").stat().st_uid)
     except OSError:
         return Vmm(pid, None, None)
+    return Vmm(pid, name, user) if name is not None and process.lives() else Vmm(pid, None, None)
 
 
 def read_programs(found: DeviceStatus) -> list[Program]:
@@ -304,7 +310,7 @@ def _object_file(version: ObjectVersion | None) -> ObjectFile | None:
 
 def _maps(store: Store, record: DeviceRecord) -> list[StateMap]:
     """Return the maps that hold state; for one that cannot be read see `read_state`."""
-    pins = store.pins(record.vm, record.device)
+    pins = store.pins(record.home, record.device)
     found = []
     with KernelTypes() as types:
         for pin in pins.map_names():

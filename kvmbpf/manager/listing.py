@@ -23,6 +23,7 @@ UNREADABLE = (BadFileError, KernelCallError, StateError)
 class Listed:
     """A device, read or not.
 
+    :param vm: its VM's name, as far as that can be known.
     :param device: its name; None where a VM does not even show which devices it has.
     :param status: as it is now, or None.
     :param attached: whether it is attached; None where its link cannot be read.
@@ -44,36 +45,36 @@ def list_all(store: Store) -> list[Listed]:
     """
     store.sweep_all()
     found = []
-    for vm in store.vms():
+    for home in store.vms():
         try:
-            devices = store.devices(vm)
+            devices = store.devices(home)
         except KernelCallError as error:
-            found.append(Listed(vm, None, None, None, str(error)))
+            found.append(Listed(store.name_of(home), None, None, None, str(error)))
             continue
         for device in devices:
             # Another process may be attaching or detaching it at this moment.
             with contextlib.suppress(NotAttachedError):
-                found.append(_look(store, vm, device))
+                found.append(_look(store, home, device))
     return found
 
 
-def _look(store: Store, vm: str, device: str) -> Listed:
+def _look(store: Store, home: str, device: str) -> Listed:
     """Look at one device.
 
     :raise NotAttachedError: when there is no such device any more.
     """
     try:
-        with open_link(store.pins(vm, device)) as link:
+        with open_link(store.pins(home, device)) as link:
             info = link.info()
     except NotAttachedError:
         raise
     except UNREADABLE as error:
-        return Listed(vm, device, None, None, str(error))
+        return Listed(store.name_of(home), device, None, None, str(error))
     try:
-        found = DeviceStatus.of(store.read(vm, device), info)
+        found = DeviceStatus.of(store.read(home, device), info)
     except UNREADABLE as error:
-        return Listed(vm, device, None, not info.defunct, str(error))
-    return Listed(vm, device, found, found.attached, "")
+        return Listed(store.name_of(home), device, None, not info.defunct, str(error))
+    return Listed(found.record.vm, device, found, found.attached, "")
 
 
 def list_devices(store: Store) -> list[DeviceStatus]:

@@ -3,17 +3,21 @@
 
 A name is looked for in two places: among the VMs that have devices already, and
 among the QEMUs that run, by their ``-name``. A VM is registered under the name
-that it has in the store, else its QEMU's, else ``pid<N>``.
+that it has in the store, else its QEMU's, else ``pid<N>``. What a VM that has ended
+left in the store is swept before, and is none of it: its name is free, and its
+process's number may be another's.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 
-from kvmbpf.errors import BadFileError, StateError, VmmError
-from kvmbpf.manager.store import Store, check_name
+from kvmbpf.errors import KernelCallError, StateError, VmmError
+from kvmbpf.kernel.process import LivingProcess, ProcessId, find_process
+from kvmbpf.manager.store import Store
+from kvmbpf.model.vm_name import check_vm_name, printable, shown
+from qemu_glue.address import Address
 from qemu_glue.qmp import QmpBusyError, QmpSession
 from qemu_glue.vmms import qemu_of, running_qemus
 
@@ -25,16 +29,21 @@ _TRY_S = 1.0
 class Located:
     """A VM that a command means.
 
-    :param pid: of its VMM (C ``pid_t``).
+    :param process: its VMM.
     :param name: under which it is registered, or will be.
     :param session: with its QEMU, to be closed by the caller; None without.
     :param unchecked: why there is no session; empty when there is.
     """
 
-    pid: int
+    process: ProcessId
     name: str
     session: QmpSession | None
     unchecked: str = ""
+
+    @property
+    def pid(self) -> int:
+        """The VMM's process id (C ``pid_t``)."""
+        return self.process.pid
 
     def close(self) -> None:
         """Close the session, if there is one; closing twice is fine."""
@@ -42,71 +51,103 @@ class Located:
             self.session.close()
 
 
-def locate(store: Store, *, pid: int | None, qmp: Path | None, vm: str | None) -> Located:
+def locate(store: Store, *, pid: int | None, qmp: Address | None, vm: str | None) -> Located:
     """Find a VM.
 
     :param pid: of its VMM, or None.
     :param qmp: a socket on which it serves QMP, or None. Not both.
     :param vm: without these two, the VM's name; with one, what to call it.
-    :raise StateError: when no VM has that name, or more than one.
+    :raise StateError: when no VM has that name, or more than one; or the process
+        has ended.
     :raise VmmError: when the given socket cannot be talked to.
     """
     if vm is not None:
-        check_name("VM", vm)
+        check_vm_name(vm)
+    with contextlib.suppress(KernelCallError):  # who may not is told by what comes next
+        store.sweep_all()
     if qmp is not None:
         session = QmpSession.connect(qmp)
-        pid = session.peer_pid()
-        return Located(pid, vm or _name_of(store, pid), session)
+        try:
+            process = _living(_seen(session))
+            return Located(process, vm or _name_of(store, process), session)
+        except BaseException:
+            session.close()
+            raise
     if pid is None:
         if vm is None:
             raise ValueError("neither a process, nor a socket, nor a name")
-        pid, name = _by_name(store, vm), vm
+        process, name = _by_name(store, vm), vm
     else:
-        name = vm or _name_of(store, pid)
-    found, unchecked = _any_session(pid)
-    return Located(pid, name, found, unchecked)
+        process = _living(pid)
+        name = vm or _name_of(store, process)
+    found, unchecked = _any_session(process.pid)
+    return Located(process, name, found, unchecked)
 
 
-def _registered(store: Store) -> dict[str, int]:
-    """Return the process of each VM that has devices."""
-    found = {}
-    for vm in store.vms():
-        for device in store.devices(vm):
-            with contextlib.suppress(BadFileError):  # it may be detached at this moment
-                found[vm] = store.read(vm, device).pid
-    return found
+def _living(pid: int) -> ProcessId:
+    """Return the process of a number.
+
+    :raise KernelCallError: ESRCH when there is none.
+    :raise StateError: when it has ended, and nobody has waited for it yet.
+    """
+    with LivingProcess(pid) as process:
+        if not process.lives():
+            raise StateError(f"process {pid} has ended; its parent has not waited for it yet")
+        return process.id
 
 
-def _name_of(store: Store, pid: int) -> str:
-    registered = _registered(store)
-    for name, owner in registered.items():
-        if owner == pid:
+def _seen(session: QmpSession) -> int:
+    """Return the process at the other end of a session."""
+    pid = session.peer_pid()
+    if not pid:
+        raise VmmError(
+            f"QMP socket {printable(str(session.path))}: its process is in a pid namespace that "
+            "is not seen from here; run kvmbpf where it is, as on the host"
+        )
+    return pid
+
+
+def _registered(store: Store) -> list[tuple[str, ProcessId]]:
+    """Return the names and processes of the VMs that live and have devices."""
+    found = {
+        (record.vm, record.process): None
+        for home in store.vms()
+        for record in store.records(home)
+        if record.process.lives()
+    }
+    return list(found)
+
+
+def _name_of(store: Store, process: ProcessId) -> str:
+    for name, owner in _registered(store):
+        if owner.may_be(process):
             return name
-    qemu = qemu_of(pid)
-    given = qemu.name if qemu is not None else None
-    return fit_name(given if given not in registered else None, pid)
+    qemu = qemu_of(process.pid)
+    return name_or_pid(qemu.name if qemu is not None else None, process.pid)
 
 
-def fit_name(given: str | None, pid: int) -> str:
-    """Return a VM's name: QEMU's for it where that is fit for the store, else ``pid<N>``."""
-    if given is not None:
-        with contextlib.suppress(StateError):
-            return check_name("VM", given)
-    return f"pid{pid}"
+def name_or_pid(given: str | None, pid: int) -> str:
+    """Return a VM's name: QEMU's for it, or ``pid<N>`` where it has none."""
+    return given or f"pid{pid}"
 
 
-def _by_name(store: Store, vm: str) -> int:
+def _by_name(store: Store, vm: str) -> ProcessId:
     """Return the process of the one VM of a name."""
-    found = {qemu.pid: "QEMU" for qemu in running_qemus() if qemu.name == vm}
-    owner = _registered(store).get(vm)
-    if owner is not None and owner not in found:
-        found[owner] = "known to kvmbpf"
+    found = {}
+    for qemu in running_qemus():
+        if qemu.name == vm and (process := find_process(qemu.pid)) is not None:
+            found[process.pid] = (process, "QEMU")
+    for name, owner in _registered(store):
+        if name == vm:
+            found.setdefault(owner.pid, (owner, "known to kvmbpf"))
     if not found:
-        raise StateError(f"no VM {vm}: no QEMU runs with `-name {vm}`, and none has devices")
+        raise StateError(
+            f"no VM {shown(vm)}: no QEMU runs with `-name {shown(vm)}`, and none has devices"
+        )
     if len(found) > 1:
-        listed = " and ".join(f"process {pid} ({what})" for pid, what in found.items())
-        raise StateError(f"VM {vm} is {listed}: say which with --pid")
-    return next(iter(found))
+        listed = " and ".join(f"process {pid} ({what})" for pid, (_, what) in found.items())
+        raise StateError(f"VM {shown(vm)} is {listed}: say which with --pid")
+    return next(process for process, _ in found.values())
 
 
 def _any_session(pid: int) -> tuple[QmpSession | None, str]:
@@ -119,12 +160,12 @@ def _any_session(pid: int) -> tuple[QmpSession | None, str]:
         try:
             session = QmpSession.connect(path, _TRY_S)
         except QmpBusyError:
-            why = f"its QMP socket {path} is in use by another client"
+            why = f"its QMP socket {printable(str(path))} is in use by another client"
         except VmmError as error:
             why = str(error)
         else:
             if session.peer_pid() == pid:
                 return session, ""
             session.close()
-            why = f"its QMP socket {path} is another process's now"
+            why = f"its QMP socket {printable(str(path))} is another process's now"
     return None, why

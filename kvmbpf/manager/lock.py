@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A lock on a file, whose holder is known by its process id.
+"""A lock on a file, whose holder is known by its process.
 
-The kernel lets go of it however its holder ends. The file says who took it
-last, which is who has it while it is taken.
+The kernel lets go of it however its holder ends. The file says who took it last,
+with the time of its start; that is who has it while it is taken, but for the moment
+before its new holder has written, in which nobody is named.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kvmbpf.errors import StateError
+from kvmbpf.kernel.process import ProcessId, own_process
 from kvmbpf.kernel.rights import refused
 
 _RETRY_S = 0.02
@@ -26,11 +28,13 @@ class HeldError(StateError):
 
 
 @contextlib.contextmanager
-def hold(path: Path, subject: str, doing: str, patience_s: float = 0.0) -> Iterator[None]:
+def hold(
+    path: Path, subject: str | Callable[[], str], doing: str, patience_s: float = 0.0
+) -> Iterator[None]:
     """Hold a lock, or refuse; the file may be removed while nobody does.
 
     :param path: the file, in a folder that exists.
-    :param subject: what it is about, as ``VM a``.
+    :param subject: what it is about, as ``VM a``; or what says it, if it takes a while.
     :param doing: what its holder does, as ``is changing it``.
     :param patience_s: how long to wait for another process to let go of it, in seconds.
     :raise HeldError: when another process still holds it then; it is named.
@@ -48,7 +52,8 @@ def hold(path: Path, subject: str, doing: str, patience_s: float = 0.0) -> Itera
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    raise HeldError(f"{subject}: {_holder(fd)} {doing}") from error
+                    about = subject if isinstance(subject, str) else subject()
+                    raise HeldError(f"{about}: {_holder(fd)} {doing}") from error
                 stack.close()
                 time.sleep(_RETRY_S)
                 continue
@@ -58,8 +63,9 @@ def hold(path: Path, subject: str, doing: str, patience_s: float = 0.0) -> Itera
                     break
         # On a full disk it is held without a name: to detach must be possible there.
         with contextlib.suppress(OSError):
+            own = own_process()
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(fd, f"{own.pid} {own.start_ticks}\n".encode(), 0)
         yield
 
 
@@ -84,8 +90,12 @@ def holder(path: Path) -> int | None:
 
 
 def _pid(fd: int) -> int | None:
-    text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-    return int(text) if text.isdecimal() else None
+    """Return the process that a lock's file names, if it lives; an old kvmbpf has no start."""
+    words = os.pread(fd, 64, 0).decode("ascii", "replace").split()
+    if not words or not all(word.isdecimal() for word in words):
+        return None
+    found = ProcessId(int(words[0]), int(words[1]) if len(words) > 1 else None)
+    return found.pid if found.lives() else None
 
 
 def _holder(fd: int) -> str:

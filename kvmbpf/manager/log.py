@@ -25,6 +25,7 @@ from kvmbpf.kernel.rights import require
 from kvmbpf.manager import lock
 from kvmbpf.manager.devices import find_device, status
 from kvmbpf.manager.store import Store
+from kvmbpf.model.vm_name import shown
 
 RING = "kvmbpf_log_ring"
 SECTION = ".data.kvmbpf_log"
@@ -50,23 +51,28 @@ class Listener(Closing):
     """Listens to a device; only `follow` has it say anything.
 
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :raise StateError: when it is not attached, says nothing, or has a listener.
     :raise UnsupportedError: without CAP_SYS_ADMIN.
     """
 
-    def __init__(self, store: Store, device: str, *, vm: str | None = None) -> None:
-        record = find_device(store, device, vm).record
+    def __init__(
+        self, store: Store, device: str, *, vm: str | None = None, pid: int | None = None
+    ) -> None:
+        record = find_device(store, device, vm, pid).record
         require("kvmbpf log", "CAP_SYS_ADMIN")
         self._store = store
-        self.vm, self.device = record.vm, record.device
+        self.vm, self.device, self._home = record.vm, record.device, record.home
         self.lost = 0
         self._stack = contextlib.ExitStack()
         try:
-            path = store.record_path(self.vm, self.device).with_suffix(".log.lock")
+            path = store.record_path(self._home, self.device).with_suffix(".log.lock")
             self._stack.enter_context(
-                lock.hold(path, f"device {self.device} of VM {self.vm}", "listens to it already")
+                lock.hold(
+                    path, f"device {self.device} of VM {shown(self.vm)}", "listens to it already"
+                )
             )
-            self._source = self._stack.enter_context(_Source(store, self.vm, self.device))
+            self._source = self._stack.enter_context(_Source(store, self._home, self.device))
         except BaseException:
             self.close()
             raise
@@ -95,7 +101,7 @@ class Listener(Closing):
 
     def _is_attached(self) -> bool:
         try:
-            return status(self._store, self.vm, self.device).attached
+            return status(self._store, self._home, self.device).attached
         except (StateError, BadFileError):
             return False
 
@@ -103,7 +109,7 @@ class Listener(Closing):
         """Go on with another ring, where an update has brought one."""
         if self._is_attached() and not self._source.is_current():
             self._source.close()
-            self._source = self._stack.enter_context(_Source(self._store, self.vm, self.device))
+            self._source = self._stack.enter_context(_Source(self._store, self._home, self.device))
 
     def close(self) -> None:
         """Listen no more: the programs say nothing from now on. Twice is fine."""
@@ -113,15 +119,16 @@ class Listener(Closing):
 class _Source(Closing):
     """The ring and the flag of a device, as they are pinned now."""
 
-    def __init__(self, store: Store, vm: str, device: str) -> None:
-        self._pins = store.pins(vm, device)
+    def __init__(self, store: Store, home: str, device: str) -> None:
+        self._pins = store.pins(home, device)
         self._stack = contextlib.ExitStack()
         self._on = False
         try:
             found = self._open(RING), self._open(SECTION)
             if found[0] is None or found[1] is None:
                 raise StateError(
-                    f"device {device} of VM {vm} says nothing: its object calls no kvmbpf_log()"
+                    f"device {device} of VM {shown(store.name_of(home))} says nothing: "
+                    "its object calls no kvmbpf_log()"
                 )
             self._id, self._variables = found[0].id, found[1].globals
             self.ring = self._stack.enter_context(RingBuffer(found[0]))

@@ -16,7 +16,9 @@ import errno
 
 from kvmbpf.errors import KernelCallError, StateError, UnsupportedError
 from kvmbpf.kernel.kvm import KvmDevice, open_bpf_device
+from kvmbpf.kernel.process import LivingProcess
 from kvmbpf.manager.record import DeviceRecord
+from kvmbpf.model.vm_name import shown
 
 
 def open_device(record: DeviceRecord) -> KvmDevice:
@@ -27,10 +29,10 @@ def open_device(record: DeviceRecord) -> KvmDevice:
     :raise KernelCallError: EPERM or EACCES without the right to ptrace the VMM.
     """
     try:
-        return open_bpf_device(record.pid, record.device_id)
+        return open_in(record)
     except KernelCallError as error:
         if error.errno in (errno.ESRCH, errno.ENOENT):
-            raise StateError(f"VM {record.vm}: its process {record.pid} has gone") from error
+            raise StateError(f"VM {shown(record.vm)}: its process {record.pid} has gone") from error
         if error.errno == errno.ENXIO:
             raise UnsupportedError(
                 "KVM_DEV_BPF_OPEN",
@@ -39,6 +41,17 @@ def open_device(record: DeviceRecord) -> KvmDevice:
                 mend="boot such a kernel",
             ) from error
         raise
+
+
+def open_in(record: DeviceRecord) -> KvmDevice:
+    """Open an attached device in the process of its VMM, and in no other of its number.
+
+    :raise StateError: when another process has the number now, or the device is in no
+        VM of it.
+    :raise KernelCallError: as `open_bpf_device` does.
+    """
+    with LivingProcess(record.pid, record.start_ticks):
+        return open_bpf_device(record.pid, record.device_id)
 
 
 def try_open(record: DeviceRecord) -> tuple[KvmDevice | None, str]:

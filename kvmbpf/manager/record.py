@@ -20,12 +20,16 @@ from types import UnionType
 from typing import Any, get_origin, get_type_hints
 
 from kvmbpf.errors import BadFileError, KernelCallError
+from kvmbpf.kernel.process import ProcessId
 from kvmbpf.mends import OF_ANY_CALL
 from kvmbpf.model.placement import Placed
 from kvmbpf.model.spec import Bus, DeviceSpec, IrqSpec, RegionSpec, Trigger
+from kvmbpf.model.vm_name import home_of
 
 # 2: compatible is a list; limits, times, device_id, manager, and each version's maps
-SCHEMA = 2
+# 3: start_ticks, and vm may be any text. One of 2 is read as well.
+SCHEMA = 3
+_OLDEST = 2
 # Times are in seconds since 1970, whole or not, before the year 9000.
 _TIME = (int, float)
 _END_OF_TIME_S = 221_845_000_000
@@ -88,7 +92,7 @@ class Limits:
 class DeviceRecord:
     """A device that is attached to a VM.
 
-    :param vm: the VM's name.
+    :param vm: the VM's name, any text.
     :param device: the device's name.
     :param pid: of the VMM.
     :param backend: who runs the programs.
@@ -103,6 +107,11 @@ class DeviceRecord:
     :param manager: the process that attached it.
     :param reason: why it is that backend.
     :param concurrent: its programs take accesses of several vCPUs at once.
+    :param start_ticks: when the VMM started, in clock ticks since boot (C ``unsigned
+        long long``): a later process of its number is another one. None in records
+        from before there was this.
+    :param home: the name of the VM's folders (`kvmbpf.model.vm_name`); empty takes
+        that of the first VM of its name.
     """
 
     vm: str
@@ -120,6 +129,17 @@ class DeviceRecord:
     manager: int
     reason: str
     concurrent: bool
+    start_ticks: int | None = None
+    home: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.home:
+            object.__setattr__(self, "home", home_of(self.vm))
+
+    @property
+    def process(self) -> ProcessId:
+        """The VMM's process."""
+        return ProcessId(self.pid, self.start_ticks)
 
     def attached(self, map_id: int) -> ObjectVersion | None:
         """Return the version whose map the link holds."""
@@ -143,9 +163,11 @@ class DeviceRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values, with its schema's version."""
+        plain = _plain(self)
+        del plain["home"]  # it is where this is kept
         return {
             "schema": SCHEMA,
-            **_plain(self),
+            **plain,
             "regions": [_plain(region) for region in self.regions],
             "irqs": [_plain(irq) for irq in self.irqs],
             "versions": [_plain(version) for version in self.versions],
@@ -195,6 +217,7 @@ def _record(path: Path, text: str) -> DeviceRecord:
         _check_schema(path, raw.pop("schema"))
         raw["compatible"] = _strings(raw["compatible"])
         raw["regions"] = tuple(RegionRecord(**item) for item in raw["regions"])
+        raw.setdefault("start_ticks", None)  # a record of schema 2
         for region in raw["regions"]:
             Bus[region.bus.upper()]  # KeyError when there is none
         raw["irqs"] = tuple(IrqRecord(**item) for item in raw["irqs"])
@@ -247,13 +270,14 @@ _KINDS: dict[type, dict[str, Any]] = {
 
 
 def _check_schema(path: Path, schema: object) -> None:
-    if schema == SCHEMA:
-        return
     if isinstance(schema, int):
-        age = "an older" if schema < SCHEMA else "a newer"
+        if _OLDEST <= schema <= SCHEMA:
+            return
+        age = "an older" if schema < _OLDEST else "a newer"
         raise BadFileError(
             path,
-            f"a record of schema {schema}, by {age} kvmbpf; this one reads schema {SCHEMA}; "
+            f"a record of schema {schema}, by {age} kvmbpf; this one reads schema {_OLDEST} "
+            f"to {SCHEMA}; "
             "detach the device with the kvmbpf that attached it",
         )
     raise ValueError(f"schema {schema!r}")

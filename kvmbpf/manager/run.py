@@ -22,9 +22,10 @@ from pathlib import Path
 from types import FrameType
 
 from kvmbpf.errors import KvmBpfError, PlacementError, StateError, VmmError
+from kvmbpf.kernel.process import LivingProcess, why_it_stands
 from kvmbpf.manager.devices import attach
 from kvmbpf.manager.irqchip import Controller, ask_controller
-from kvmbpf.manager.locate import fit_name
+from kvmbpf.manager.locate import name_or_pid
 from kvmbpf.manager.record import DeviceRecord, Limits
 from kvmbpf.manager.store import Store
 from kvmbpf.manager.watch import Tell, watch
@@ -42,7 +43,6 @@ from kvmbpf.model.placement import (
 from kvmbpf.writing import write_own
 from qemu_glue.commandline import CommandLine, quoted
 from qemu_glue.dtb import loadable_dtb
-from qemu_glue.follow import LivingProcess
 from qemu_glue.launch import QemuProcess
 from qemu_glue.occupied import RunningQemu, ask_what_it_has, ask_what_it_is
 from qemu_glue.qmp import QmpSession
@@ -199,7 +199,7 @@ def _started(job: _Job, devices: Devices) -> Iterator[tuple[QemuProcess, QmpSess
         arguments = [*told, *job.command[1:]]
         with (
             QemuProcess(arguments, runtime, program=job.line.program, inherit_stdio=True) as qemu,
-            _signals_go_to(qemu) as caught,
+            _signals_go_to(qemu, job.tell) as caught,
         ):
             try:
                 with qemu.connect() as qmp, _ended_by_quit(qemu, qmp):
@@ -222,13 +222,19 @@ def _ended_by_quit(qemu: QemuProcess, qmp: QmpSession) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_go_to(qemu: QemuProcess) -> Iterator[list[int]]:
-    """Hand signals on to QEMU; yield the list of those that came."""
+def _signals_go_to(qemu: QemuProcess, tell: Tell) -> Iterator[list[int]]:
+    """Hand signals on to QEMU; yield the list of those that came.
+
+    A QEMU that does not run takes none of them: who waits for its end is told.
+    """
     caught: list[int] = []
 
     def hand_on(number: int, _: FrameType | None) -> None:
         caught.append(number)
         qemu.send_signal(number)
+        stands = why_it_stands(qemu.pid)
+        if stands:
+            tell(f"{stands}; then it takes {signal.Signals(number).name}, or end it by kill -KILL")
 
     before = {number: signal.signal(number, hand_on) for number in _SIGNALS}
     try:
@@ -253,7 +259,7 @@ def _check(qmp: QmpSession, line: CommandLine, profile: MachineProfile) -> Occup
 
 def _attend(job: _Job, devices: Devices, qemu: QemuProcess, qmp: QmpSession) -> int:
     """Attach the devices, let the guest run, follow it; return QEMU's exit status."""
-    name = job.vm or fit_name(job.line.guest_name(), qemu.pid)
+    name = job.vm or name_or_pid(job.line.guest_name(), qemu.pid)
     controller = _check_irqs(job, devices, qemu, qmp)
     for path, placed in devices:
         job.report(

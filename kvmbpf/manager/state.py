@@ -18,6 +18,7 @@ from kvmbpf.kernel.libbpf.btf import KernelTypes
 from kvmbpf.kernel.libbpf.spelling import spell
 from kvmbpf.manager.record import ObjectVersion
 from kvmbpf.manager.store import Store, state_of
+from kvmbpf.model.vm_name import shown
 
 PRIVATE = "kvmbpf_"
 State = dict[str, Value]
@@ -49,35 +50,40 @@ class Reading:
     problems: tuple[str, ...]
 
 
-def device_state(store: Store, vm: str, device: str) -> State:
+def device_state(store: Store, home: str, device: str) -> State:
     """Read an attached device's global variables, by name.
 
+    :param home: of its VM, as `DeviceRecord.home`: its name where that is plain.
     :raise StateError: when it is not attached.
     :raise KernelCallError: when the kernel refuses.
     """
-    return {found.name: found.value for found in typed_state(store, vm, device)}
+    return {found.name: found.value for found in typed_state(store, home, device)}
 
 
-def typed_state(store: Store, vm: str, device: str) -> list[StateValue]:
+def typed_state(store: Store, home: str, device: str) -> list[StateValue]:
     """Read an attached device's global variables, in the order of their sections.
 
+    :param home: of its VM.
     :raise StateError: when it is not attached.
     :raise KernelCallError: when the kernel refuses.
     """
-    pins = store.pins(vm, device)
+    pins = store.pins(home, device)
     if not pins.link.exists():
-        raise StateError(f"no device {device} is attached to VM {vm}")
+        raise StateError(f"no device {device} is attached to VM {shown(store.name_of(home))}")
     with contextlib.ExitStack() as stack:
         maps = pins.open_maps(stack)
         return [value for found in maps.values() for value in _values(found)]
 
 
-def read_state(store: Store, vm: str, device: str, version: ObjectVersion | None = None) -> Reading:
+def read_state(
+    store: Store, home: str, device: str, version: ObjectVersion | None = None
+) -> Reading:
     """Read as much as can be read of a device's global variables.
 
+    :param home: of its VM.
     :param version: the object that answers: it says what must be there; None if unknown.
     """
-    pins = store.pins(vm, device)
+    pins = store.pins(home, device)
     values: list[StateValue] = []
     problems: list[str] = []
     try:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where the manager finds what earlier managers left: pins and records.
 
-    <bpffs>/kvmbpf/<vm>/<device>/link          the attachment
-    <bpffs>/kvmbpf/<vm>/<device>/maps/<name>   the state
-    <run>/<vm>/<device>.json                   what the kernel does not keep
-    <run>/<vm>.lock                            held by whoever changes the VM
+    <bpffs>/kvmbpf/<home>/<device>/link          the attachment
+    <bpffs>/kvmbpf/<home>/<device>/maps/<name>   the state
+    <run>/<home>/<device>.json                   what the kernel does not keep
+    <run>/<home>.lock                            held by whoever changes the VM
 
+A VM's home is its name where that is plain (`kvmbpf.model.vm_name`); what is called
+`home` below is always one, and the name itself is in the records.
 bpffs is /sys/fs/bpf or $KVMBPF_BPFFS, run is /run/kvmbpf or $KVMBPF_RUN_DIR.
 Both are entered by their owner only; folders of another user, or that others may
 enter, are refused, and so are links: whoever can write there could have the manager
@@ -27,27 +29,35 @@ from pathlib import Path
 from kvmbpf.errors import BadFileError, KernelCallError, StateError
 from kvmbpf.kernel.libbpf import BpfLink, BpfMap
 from kvmbpf.kernel.libbpf.btf import KernelTypes
+from kvmbpf.kernel.process import ProcessId
 from kvmbpf.kernel.rights import refused, user_name
 from kvmbpf.manager import lock
 from kvmbpf.manager.record import DeviceRecord, read_record
 from kvmbpf.mends import mend
+from kvmbpf.model.vm_name import check_vm_name, home_of, is_home, name_of_home, shown
 from kvmbpf.writing import PARTIAL, write_own
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+_DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 # For who only looks, and tidies up: it has the lock for a moment.
 _PATIENCE_S = 2.0
 
 
-def check_name(what: str, name: str) -> str:
-    """Return a VM's or device's name that is fit for a path.
+def check_device_name(name: str) -> str:
+    """Return a device's name that is fit for a path.
 
     :raise StateError: when it is not.
     """
-    if not _NAME.fullmatch(name):
+    if not _DEVICE.fullmatch(name):
         raise StateError(
-            f"{what} name {name!r}: use up to 63 letters, digits, `_` and `-`, not `-` first"
+            f"device name {name!r}: use up to 63 letters, digits, `_` and `-`, not `-` first"
         )
     return name
+
+
+def _checked_home(home: str) -> str:
+    if not is_home(home):
+        raise StateError(f"{home!r} is no VM's home: take a record's, or `home_of` its name")
+    return home
 
 
 class DevicePins:
@@ -155,72 +165,106 @@ class Store:
         self._records: dict[tuple[str, str], Path] = {}
 
     @contextlib.contextmanager
-    def lock(self, vm: str, patience_s: float = _PATIENCE_S) -> Iterator[None]:
+    def lock(self, home: str, patience_s: float = _PATIENCE_S) -> Iterator[None]:
         """Hold the right to change a VM's devices.
 
+        :param home: the VM's.
         :param patience_s: how long to wait for another process that has it, in seconds.
         :raise HeldError: when another process still holds it then; it is named.
         :raise KernelCallError: when the run directory is not permitted.
         """
         self._make_run_dir(self.run_dir)
-        path = self.run_dir / f"{check_name('VM', vm)}.lock"
-        with lock.hold(path, f"VM {vm}", "is changing it just now; try again after it", patience_s):
+        path = self.run_dir / f"{_checked_home(home)}.lock"
+        doing = "is changing it just now; try again after it"
+        with lock.hold(path, lambda: f"VM {shown(self.name_of(home))}", doing, patience_s):
             try:
                 yield
             finally:
-                if not self.devices(vm):
+                if not self.devices(home):
                     _unlink(path)
 
     def vms(self) -> list[str]:
-        """Return the names of the VMs that have pins, records or a lock."""
+        """Return the homes of the VMs that have pins, records or a lock."""
         names = set(_children(self.pin_dir))
         for name in _children(self.run_dir):
             if name.endswith(".lock"):
                 names.add(name.removesuffix(".lock"))
             elif (self.run_dir / name).is_dir():
                 names.add(name)
-        return sorted(filter(_NAME.fullmatch, names))
+        return sorted(filter(is_home, names))
 
-    def devices(self, vm: str) -> list[str]:
+    def name_of(self, home: str) -> str:
+        """Return a VM's name: of its records, else as its home tells it."""
+        with contextlib.suppress(KernelCallError):  # it may not be looked into
+            for record in self.records(home):
+                return record.vm
+        return name_of_home(home) or home
+
+    def devices(self, home: str) -> list[str]:
         """Return the names of a VM's devices that have pins or records."""
-        names = set(_children(f"{self.pin_dir}/{vm}"))
-        for name in _children(f"{self.run_dir}/{vm}"):
+        names = set(_children(f"{self.pin_dir}/{home}"))
+        for name in _children(f"{self.run_dir}/{home}"):
             if name.endswith(".json"):
                 names.add(name.removesuffix(".json"))
-        return sorted(filter(_NAME.fullmatch, names))
+        return sorted(filter(_DEVICE.fullmatch, names))
 
-    def pins(self, vm: str, device: str) -> DevicePins:
+    def pins(self, home: str, device: str) -> DevicePins:
         """Return where a device's pins are."""
-        found = self._pins.get((vm, device))
+        found = self._pins.get((home, device))
         if found is None:
-            folder = self.pin_dir / check_name("VM", vm) / check_name("device", device)
-            found = self._pins[vm, device] = DevicePins(folder)
+            folder = self.pin_dir / _checked_home(home) / check_device_name(device)
+            found = self._pins[home, device] = DevicePins(folder)
         return found
 
-    def record_path(self, vm: str, device: str) -> Path:
+    def record_path(self, home: str, device: str) -> Path:
         """Return where a device's record is."""
-        found = self._records.get((vm, device))
+        found = self._records.get((home, device))
         if found is None:
-            folder = self.run_dir / check_name("VM", vm)
-            found = self._records[vm, device] = folder / f"{check_name('device', device)}.json"
+            folder = self.run_dir / _checked_home(home)
+            found = self._records[home, device] = folder / f"{check_device_name(device)}.json"
         return found
 
-    def read(self, vm: str, device: str) -> DeviceRecord:
+    def read(self, home: str, device: str) -> DeviceRecord:
         """Read a device's record.
 
         :raise BadFileError: when there is none, or it is not one.
         """
-        path = self.record_path(vm, device)
+        path = self.record_path(home, device)
         found = read_record(path)
-        if (found.vm, found.device) != (vm, device):
+        if found.device != device or home not in (
+            home_of(found.vm),
+            home_of(found.vm, found.pid),
+        ):
             raise BadFileError(
-                path, f"not its device's record: of device {found.device} of VM {found.vm}"
+                path,
+                f"not its device's record: of device {found.device} of VM {shown(found.vm)}",
             )
+        return dataclasses.replace(found, home=home)
+
+    def records(self, home: str) -> list[DeviceRecord]:
+        """Return those of a VM's records that can be read."""
+        found = []
+        for device in self.devices(home):
+            with contextlib.suppress(BadFileError):  # it may be detached at this moment
+                found.append(self.read(home, device))
         return found
+
+    def home_for(self, name: str, process: ProcessId) -> str:
+        """Return the home of a VM that has devices, or the one that it is to have.
+
+        :param name: the VM's.
+        :param process: its VMM.
+        """
+        first = home_of(name)
+        second = home_of(name, process.pid)
+        for home in (first, second):
+            if any(record.process.may_be(process) for record in self.records(home)):
+                return home
+        return second if self.devices(first) else first
 
     def write(self, record: DeviceRecord) -> None:
         """Write a device's record, whole or not at all."""
-        path = self.record_path(record.vm, record.device)
+        path = self.record_path(record.home, record.device)
         self._make_run_dir(path.parent)
         try:
             write_own(path, json.dumps(record.to_json()) + "\n")
@@ -229,14 +273,14 @@ class Store:
         except OSError as error:
             raise KernelCallError(f"write({path})", error.errno or 0, mend(error.errno)) from error
 
-    def forget(self, vm: str, device: str) -> None:
+    def forget(self, home: str, device: str) -> None:
         """Remove all of a device; what was attached is detached by it."""
-        self.pins(vm, device).remove()
+        self.pins(home, device).remove()
         for suffix in (".json", ".log.lock"):
-            _unlink(self.record_path(vm, device).with_suffix(suffix))
-        self._remove_empty(vm)
+            _unlink(self.record_path(home, device).with_suffix(suffix))
+        self._remove_empty(home)
 
-    def sweep(self, vm: str) -> None:
+    def sweep(self, home: str) -> None:
         """Finish what a manager that died has begun; hold `lock`.
 
         A device is one only while its link is attached: a VM that has gone, or
@@ -244,44 +288,44 @@ class Store:
         update that died leaves state that no version uses, before its switch or
         after it. What cannot be read is left alone: nobody knows what it is.
         """
-        for device in self.devices(vm):
-            map_id = self._answering(vm, device)
+        for device in self.devices(home):
+            map_id = self._answering(home, device)
             if map_id is None:
                 continue
             if not map_id:
-                self.forget(vm, device)
+                self.forget(home, device)
                 continue
-            record, surplus = self._surplus(vm, device, map_id)
+            record, surplus = self._surplus(home, device, map_id)
             for name in surplus:
-                self.pins(vm, device).unpin_map(name)
+                self.pins(home, device).unpin_map(name)
             if record is not None:
                 self.write(record)
-        for path in self._partial(vm):
+        for path in self._partial(home):
             _unlink(path)
-        self._remove_empty(vm)
+        self._remove_empty(home)
 
     def sweep_all(self) -> None:
         """Sweep every VM that has something to sweep and that nobody is changing.
 
         What cannot be removed of one VM stays, and costs the others nothing.
         """
-        for vm in self.vms():
-            if self._is_tidy(vm):
+        for home in self.vms():
+            if self._is_tidy(home):
                 continue
             with (
                 contextlib.suppress(lock.HeldError),
-                self.lock(vm, 0.0),
+                self.lock(home, 0.0),
                 contextlib.suppress(KernelCallError),
             ):
-                self.sweep(vm)
+                self.sweep(home)
 
-    def _answering(self, vm: str, device: str) -> int | None:
+    def _answering(self, home: str, device: str) -> int | None:
         """Return the id of the map that a device's link has attached; 0 for none.
 
         :return: None where that cannot be known: the pin cannot be opened, or is no link.
         """
         try:
-            link = self.pins(vm, device).open_link()
+            link = self.pins(home, device).open_link()
             if link is None:
                 return 0
             with link:
@@ -289,21 +333,23 @@ class Store:
         except (BadFileError, KernelCallError):
             return None
 
-    def _surplus(self, vm: str, device: str, map_id: int) -> tuple[DeviceRecord | None, list[str]]:
+    def _surplus(
+        self, home: str, device: str, map_id: int
+    ) -> tuple[DeviceRecord | None, list[str]]:
         """Return what an update that died has left of an attached device.
 
         :return: the record as it should be and is not, or None; and the names of the
             state that no version uses.
         """
         try:
-            record = self.read(vm, device)
+            record = self.read(home, device)
         except BadFileError:  # not ours to mend: what reads it says so
             return None, []
         version = record.attached(map_id)
         if version is None:
             return None, []
         try:
-            pinned = self.pins(vm, device).map_names()
+            pinned = self.pins(home, device).map_names()
         except KernelCallError:
             return None, []
         surplus = [name for name in pinned if name not in version.maps]
@@ -311,59 +357,81 @@ class Store:
             return None, surplus
         return dataclasses.replace(record, versions=(version,)), surplus
 
-    def _partial(self, vm: str) -> list[Path]:
+    def _partial(self, home: str) -> list[Path]:
         """Return the records that were not written to the end."""
-        names = _children(f"{self.run_dir}/{vm}")
-        return [self.run_dir / vm / name for name in names if name.endswith(PARTIAL)]
+        names = _children(f"{self.run_dir}/{home}")
+        return [self.run_dir / home / name for name in names if name.endswith(PARTIAL)]
 
-    def _remove_empty(self, vm: str) -> None:
-        for directory in (self.pin_dir / vm, self.run_dir / vm):
+    def _remove_empty(self, home: str) -> None:
+        for directory in (self.pin_dir / home, self.run_dir / home):
             with contextlib.suppress(OSError):  # not there, or other devices in it
                 directory.rmdir()
 
-    def _is_tidy(self, vm: str) -> bool:
+    def _is_tidy(self, home: str) -> bool:
         """Tell whether a sweep would find nothing; without the lock, so only perhaps."""
         try:
-            devices = self.devices(vm)
-            if not devices or self._partial(vm):
+            devices = self.devices(home)
+            if not devices or self._partial(home):
                 return False
         except KernelCallError:  # nor could it be swept
             return True
-        ids = [self._answering(vm, device) for device in devices]
+        ids = [self._answering(home, device) for device in devices]
         return all(
-            map_id is None or (map_id and self._surplus(vm, device, map_id) == (None, []))
+            map_id is None or (map_id and self._surplus(home, device, map_id) == (None, []))
             for device, map_id in zip(devices, ids, strict=True)
         )
 
-    def find(self, device: str, vm: str | None = None) -> str:
-        """Return the name of the VM that has a device.
+    def find(self, device: str, vm: str | None = None, pid: int | None = None) -> str:
+        """Return the home of the VM that has a device.
 
         :param device: the device's name.
         :param vm: the VM's name; when None the device's must be unique.
+        :param pid: of its VMM, where VMs of one name have it; None for any.
         :raise StateError: when there is none, or more than one.
         :raise KernelCallError: when there is none, and a VM that cannot be looked into.
         """
-        check_name("device", device)
-        found, closed = [], None
-        for name in self.vms() if vm is None else [check_name("VM", vm)]:
+        check_device_name(device)
+        found, closed = {}, None
+        for home in self.vms():
             try:
-                if device in self.devices(name):
-                    found.append(name)
+                if device not in self.devices(home):
+                    continue
             except KernelCallError as error:
                 closed = error
+                continue
+            owner = self._owner(home, device)
+            if vm in (None, owner[0]) and pid in (None, owner[1]):
+                found[home] = owner
         if not found and closed is not None:
             raise closed
         if not found:
-            where = f"VM {vm}" if vm else "any VM"
+            where = "any VM" if vm is None else f"VM {shown(check_vm_name(vm))}"
+            where += "" if pid is None else f" of process {pid}"
             raise StateError(f"no device {device} is attached to {where}; see `kvmbpf list`")
         if len(found) > 1:
-            raise StateError(f"device {device} is in VMs {', '.join(found)}: say which with --vm")
-        return found[0]
+            raise StateError(f"device {device} is in {_which(list(found.values()))}")
+        return next(iter(found))
+
+    def _owner(self, home: str, device: str) -> tuple[str, int | None]:
+        """Return the VM that a device is in: its name, and its process where that is known."""
+        with contextlib.suppress(BadFileError):
+            record = self.read(home, device)
+            return record.vm, record.pid
+        return self.name_of(home), None
 
     def _make_run_dir(self, path: Path) -> None:
         if path != self.run_dir:
             _make_private(self.run_dir)
         _make_private(path)
+
+
+def _which(vms: list[tuple[str, int | None]]) -> str:
+    """Say which VMs there are, and how one is told from the others."""
+    names = [name for name, _ in vms]
+    if len(set(names)) == len(names):
+        return f"VMs {', '.join(map(shown, names))}: say which with --vm"
+    listed = (shown(name) if pid is None else f"{shown(name)} (pid {pid})" for name, pid in vms)
+    return f"VMs {', '.join(listed)}: say which with --pid"
 
 
 def _make_private(path: Path, hint: str = "") -> None:

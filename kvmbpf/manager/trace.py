@@ -58,15 +58,19 @@ class Tracer(Closing):
     """Records a device's accesses while it is open.
 
     :param vm: the VM's name; None where the device's is unique.
+    :param pid: of its VMM, where VMs of one name have the device; None for any.
     :raise StateError: when the device is not attached, or its id is not known.
     :raise UnsupportedError: when there is no tracefs, or no such tracepoint.
     :raise KernelCallError: when tracefs is not permitted.
     """
 
-    def __init__(self, store: Store, device: str, *, vm: str | None = None) -> None:
-        record = find_device(store, device, vm).record
+    def __init__(
+        self, store: Store, device: str, *, vm: str | None = None, pid: int | None = None
+    ) -> None:
+        record = find_device(store, device, vm, pid).record
         self._store = store
         self.vm, self.device, self._pid = record.vm, record.device, record.pid
+        self._home = record.home
         tracefs = find_tracefs()
         remove_abandoned(tracefs)
         self.lost = 0
@@ -103,7 +107,7 @@ class Tracer(Closing):
     def is_attached(self) -> bool:
         """Tell whether the device is still attached."""
         try:
-            return status(self._store, self.vm, self.device).attached
+            return status(self._store, self._home, self.device).attached
         except (StateError, BadFileError):
             return False
 

@@ -14,13 +14,16 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable
-from pathlib import Path
 
 from kvmbpf.errors import KernelCallError, KvmBpfError
-from kvmbpf.kernel.kvm import open_bpf_device
-from kvmbpf.manager.devices import detach
+from kvmbpf.kernel.process import LivingProcess
+from kvmbpf.manager.devices import detach_at
+from kvmbpf.manager.opening import open_in
+from kvmbpf.manager.record import DeviceRecord
 from kvmbpf.manager.store import Store
-from qemu_glue.follow import Happening, LivingProcess, follow
+from kvmbpf.model.vm_name import printable
+from qemu_glue.address import Address
+from qemu_glue.follow import Happening, follow
 from qemu_glue.qmp import QmpSession
 
 Tell = Callable[[str], None]
@@ -32,7 +35,7 @@ def watch(
     store: Store,
     vm: str,
     process: LivingProcess,
-    path: Path,
+    path: Address,
     tell: Tell,
     session: QmpSession | None = None,
 ) -> None:
@@ -50,29 +53,41 @@ def watch(
     """
     with contextlib.closing(follow(process, path, session)) as happenings:
         for happening in happenings:
+            where = printable(str(path))
             match happening:
                 case Happening.RESET:
-                    tell(f"the guest was reset: {_reset_all(store, vm)}")
+                    done = map(_reset, devices_of(store, vm, process))
+                    tell(f"the guest was reset: {'; '.join(done) or _NOTHING}")
                 case Happening.SHUTDOWN:
-                    tell(f"the guest shut down: {_detach_all(store, vm)}")
+                    tell(f"the guest shut down: {_detach_all(store, vm, process)}")
                 case Happening.LOST:
-                    tell(f"the connection to {path} was lost; trying to connect again")
+                    tell(f"the connection to {where} was lost; trying to connect again")
                 case Happening.BACK:
-                    tell(f"connected to {path} again; a reset meanwhile was not seen")
-            if not store.devices(vm):
+                    tell(f"connected to {where} again; a reset meanwhile was not seen")
+            if not devices_of(store, vm, process):
                 break
     store.sweep_all()
 
 
-def _reset_all(store: Store, vm: str) -> str:
-    return "; ".join(_reset(store, vm, device) for device in store.devices(vm)) or _NOTHING
+def devices_of(store: Store, vm: str, process: LivingProcess) -> list[DeviceRecord]:
+    """Return the devices of a VM, and none of another VM of its name.
+
+    :param vm: the VM's name.
+    :param process: its VMM's.
+    """
+    return [
+        record
+        for home in store.vms()
+        for record in store.records(home)
+        if record.vm == vm and record.process.may_be(process.id)
+    ]
 
 
-def _reset(store: Store, vm: str, device: str) -> str:
+def _reset(record: DeviceRecord) -> str:
     """Reset a device; say what became of it."""
+    device = record.device
     try:
-        record = store.read(vm, device)
-        with open_bpf_device(record.pid, record.device_id) as found:
+        with open_in(record) as found:
             found.reset()
     except KernelCallError as error:
         if error.errno == errno.EOPNOTSUPP:
@@ -83,12 +98,13 @@ def _reset(store: Store, vm: str, device: str) -> str:
     return f"device {device} too"
 
 
-def _detach_all(store: Store, vm: str) -> str:
+def _detach_all(store: Store, vm: str, process: LivingProcess) -> str:
     """Detach all devices of a VM; say which."""
-    devices = store.devices(vm)
-    for device in devices:
+    devices = devices_of(store, vm, process)
+    for record in devices:
         # Another process may have done so at this moment, or the VM's end.
         with contextlib.suppress(KvmBpfError):
-            detach(store, device, vm=vm)
-    done = sorted({*devices} - {*store.devices(vm)})
+            detach_at(store, record.home, record.device)
+    left = {record.device for record in devices_of(store, vm, process)}
+    done = sorted({record.device for record in devices} - left)
     return f"detached {', '.join(done)}" if done else _NOTHING

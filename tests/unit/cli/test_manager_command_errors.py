@@ -26,7 +26,7 @@ TABLE: list[tuple[str, list[str], int, str]] = [
         13,
         "no device demo is attached to VM x",
     ),
-    ("update: a path for a VM", ["update", OBJECT, "--vm", "../x"], 13, "VM name '../x'"),
+    ("update: a path for a VM", ["update", OBJECT, "--vm", "../x"], 13, "is attached to VM ../x;"),
     ("update: dry run of nothing", ["update", OBJECT, "--dry-run"], 13, "no device demo"),
     # reset
     ("reset: nothing named", ["reset"], 2, "DEVICE"),
@@ -39,7 +39,7 @@ TABLE: list[tuple[str, list[str], int, str]] = [
     ("limits: nothing attached", ["limits", "demo"], 13, "no device demo is attached to any VM"),
     ("limits: none to set them of", ["limits", "demo", "--max-faults", "1"], 13, "no device demo"),
     ("limits: a path for a device", ["limits", "a/b"], 13, "device name 'a/b'"),
-    ("limits: a path for a VM", ["limits", "demo", "--vm", "../x"], 13, "VM name '../x'"),
+    ("limits: a path for a VM", ["limits", "demo", "--vm", "../x"], 13, "is attached to VM ../x;"),
     ("limits: faults below 0", ["limits", "demo", "--max-faults", "-1"], 2, "--max-faults"),
     ("limits: too many faults", ["limits", "demo", "--max-faults", "4294967295"], 2, "range"),
     ("limits: no number", ["limits", "demo", "--max-faults", "many"], 2, "'many'"),
@@ -53,7 +53,7 @@ TABLE: list[tuple[str, list[str], int, str]] = [
     ("detach: no name at all", ["detach", ""], 13, "device name ''"),
     ("detach: too long", ["detach", "x" * 64], 13, "up to 63 letters"),
     ("detach: a line end", ["detach", "demo\n"], 13, "device name 'demo\\n'"),
-    ("detach: a VM's name that is none", ["detach", "demo", "--vm", "a b"], 13, "VM name 'a b'"),
+    ("detach: a VM's name that is none", ["detach", "demo", "--vm", ""], 13, "VM name ''"),
     ("detach: unknown option", ["detach", "demo", "--now"], 2, "--now"),
     # list
     ("list: an argument", ["list", "demo"], 2, "unexpected extra argument"),

@@ -38,6 +38,7 @@ RECORD = DeviceRecord(
     manager=2,
     reason="because",
     concurrent=False,
+    start_ticks=12345,
 )
 
 
@@ -48,6 +49,39 @@ def write(path: Path, raw: dict[str, object]) -> Path:
 
 def test_a_record_reads_back(tmp_path: Path) -> None:
     assert read_record(write(tmp_path / "r.json", RECORD.to_json())) == RECORD
+
+
+def test_a_record_from_before_there_were_start_times_is_read(tmp_path: Path) -> None:
+    raw = RECORD.to_json() | {"schema": 2}
+    del raw["start_ticks"]
+    found = read_record(write(tmp_path / "r.json", raw))
+    assert found == dataclasses.replace(RECORD, start_ticks=None)
+    assert found.home == RECORD.vm
+
+
+@pytest.mark.parametrize("start", ["12345", 1.5, [], {}])
+def test_a_start_time_that_is_none(start: object, tmp_path: Path) -> None:
+    path = write(tmp_path / "r.json", RECORD.to_json() | {"start_ticks": start})
+    with pytest.raises(BadFileError, match="not a device's record: start_ticks"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("vm", ["my vm.1", "..", "a/b", "\udcff\x1b[2J", "a" * 300])
+def test_a_name_is_kept_exactly_and_no_part_of_a_path(vm: str, tmp_path: Path) -> None:
+    record = dataclasses.replace(RECORD, vm=vm, home="")
+    store = Store(tmp_path / "run", tmp_path / "bpf")
+    store.write(record)
+    (home,) = store.vms()
+    assert store.read(home, record.device) == record
+    assert store.name_of(home) == vm
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [home]
+
+
+def test_a_record_is_of_the_home_that_it_is_in(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run", tmp_path / "bpf")
+    second = dataclasses.replace(RECORD, home=f"vm~{RECORD.pid}")
+    store.write(second)
+    assert store.read("vm~1", "dev") == second
 
 
 def test_a_record_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
@@ -78,13 +112,13 @@ def test_a_record_from_before_ports_is_memory(tmp_path: Path) -> None:
     assert found.regions == (RegionRecord(0xFEF00000, 0x1000, "mmio"),)
 
 
-@pytest.mark.parametrize(("schema", "age"), [(1, "an older"), (3, "a newer")])
+@pytest.mark.parametrize(("schema", "age"), [(1, "an older"), (4, "a newer")])
 def test_a_record_of_another_schema(schema: int, age: str, tmp_path: Path) -> None:
     path = write(tmp_path / "r.json", RECORD.to_json() | {"schema": schema, "compatible": "a,b"})
     with pytest.raises(BadFileError) as caught:
         read_record(path)
     assert str(caught.value) == (
-        f"{path}: a record of schema {schema}, by {age} kvmbpf; this one reads schema 2; "
+        f"{path}: a record of schema {schema}, by {age} kvmbpf; this one reads schema 2 to 3; "
         "detach the device with the kvmbpf that attached it"
     )
 
