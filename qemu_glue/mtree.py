@@ -14,7 +14,7 @@ accelerator has it as a slot the line ends with ``KVM``. A root that answers
 where nothing else does, as the one of the ports, shows as ranges of its own
 name: that is room, not a device.
 
-Source: mtree_print_flatview() in QEMU's softmmu/memory.c (7.2), system/memory.c (10.0).
+Source: mtree_print_flatview() in QEMU's softmmu/memory.c (7.2), system/memory.c (10.0, 11.1).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ The text is a tree by indentation, two blanks a level:
 Only devices, their ids and their numbers are taken. An id may hold anything but
 a line's end.
 
-Source: qdev_print() in QEMU's softmmu/qdev-monitor.c (7.2), system/qdev-monitor.c (10.0).
+Source: qdev_print() in QEMU's softmmu/qdev-monitor.c (7.2), system/qdev-monitor.c (10.0, 11.1).
 """
 
 from __future__ import annotations

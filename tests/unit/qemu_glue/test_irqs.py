@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`info qtree`, and whose each interrupt is: recorded texts of QEMU 7.2 and 10.0."""
+"""`info qtree`, and whose each interrupt is: recorded texts of QEMU 7.2, 10.0 and 11.1."""
 
 from __future__ import annotations
 
@@ -102,6 +102,20 @@ KVM = ISA | {0: "kvm-pit", 2: "kvm-i8259"}
             | dict.fromkeys(range(16, 24), "PCI (SATA controller)"),
         ),
         (
+            "11.1-pc-kvm",
+            [],
+            KVM
+            | {4: "isa-serial", 6: "isa-fdc", 7: "isa-parallel", 9: "PIIX4_PM"}
+            | {14: "piix3-ide", 15: "piix3-ide"},
+        ),
+        (
+            "11.1-q35",
+            [SATA],
+            ISA
+            | {4: "isa-serial", 7: "isa-parallel", 9: "ICH9-LPC"}
+            | dict.fromkeys(range(16, 24), "PCI (SATA controller)"),
+        ),
+        (
             "7.2-microvm",
             [],
             {0: "isa-pit", 2: "isa-i8259", 4: "isa-serial", 8: "mc146818rtc", 9: "acpi-ged-x86"}
@@ -109,6 +123,12 @@ KVM = ISA | {0: "kvm-pit", 2: "kvm-i8259"}
         ),
         (
             "10.0-microvm",
+            [],
+            {0: "isa-pit", 2: "isa-i8259", 4: "isa-serial", 8: "mc146818rtc"}
+            | dict.fromkeys(set(range(5, 13)) - {8}, "virtio-mmio"),
+        ),
+        (
+            "11.1-microvm",
             [],
             {0: "isa-pit", 2: "isa-i8259", 4: "isa-serial", 8: "mc146818rtc"}
             | dict.fromkeys(set(range(5, 13)) - {8}, "virtio-mmio"),

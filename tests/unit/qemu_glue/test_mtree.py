@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`info mtree -f`: recorded texts of QEMU 7.2 and 10.0, and texts that are wrong."""
+"""`info mtree -f`: recorded texts of QEMU 7.2, 10.0 and 11.1, and texts that are wrong."""
 
 from __future__ import annotations
 
