@@ -21,12 +21,14 @@ from kvmbpf.lab.cpio import CpioEntry, write_cpio
 from kvmbpf.mends import explain
 from kvmbpf.writing import write_own
 
-_ROOT = Path(__file__).resolve().parents[2]
-_DRIVER = _ROOT / "guest_driver" / "kvmbpf_demo"
-_REGISTERS = _ROOT / "kvmbpf" / "devices" / "demo" / "demo_regs.h"
-_READER = _ROOT / "guest_driver" / "ring_reader.c"
-_CONTROL = _ROOT / "guest_driver" / "control"
-GUEST_INIT = _ROOT / "guest_driver" / "init"
+_HERE = Path(__file__).resolve().parent
+# A link in a checkout; in a wheel a copy.
+_GUEST = (_HERE / "guest_driver").resolve()
+_DRIVER = _GUEST / "kvmbpf_demo"
+_REGISTERS = _HERE.parent / "devices" / "demo" / "demo_regs.h"
+_READER = _GUEST / "ring_reader.c"
+_CONTROL = _GUEST / "control"
+GUEST_INIT = _GUEST / "init"
 """The demo guest's /init."""
 
 

@@ -59,26 +59,26 @@ class Series:
 
 
 def default_series_folder() -> Path:
-    """Return the folder of the series that this checkout carries.
+    """Return the folder of the series that kvmbpf carries: the checkout's, or the wheel's copy.
 
-    :raise UnsupportedError: when kvmbpf was installed without its checkout.
+    :raise UnsupportedError: when it was installed without.
     """
-    folder = Path(__file__).resolve().parents[2] / "kernel_patches" / DEFAULT_VERSION
+    folder = (Path(__file__).resolve().parent / "patches" / DEFAULT_VERSION).resolve()
     if not folder.is_dir():
         raise UnsupportedError(
             "kernel series",
             found=f"no {folder}",
-            needed="kvmbpf's source checkout",
-            mend="install with `pip install -e .` from a checkout",
+            needed="the series, which a checkout and a wheel of kvmbpf carry",
+            mend="install with `pip install .` from a checkout",
         )
     return folder
 
 
 def load_series(folder: str | os.PathLike[str] | None = None) -> Series:
-    """Read a series from its folder, by default the one of this checkout.
+    """Read a series from its folder, by default the one that kvmbpf carries.
 
     :raise BadFileError: when a file is missing, or is not what it should be.
-    :raise UnsupportedError: when there is no checkout to take the default from.
+    :raise UnsupportedError: when the default one is not there.
     """
     place = Path(folder) if folder is not None else default_series_folder()
     toml = place / "series.toml"
