@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Short names for the scripts in ci/.
-.PHONY: setup lint test demo fuzz mutate hammer series vmx clean
+.PHONY: setup lint test demo fuzz mutate hammer qemus series vmx clean
 setup: ; @ci/setup.sh
 lint: ; @ci/lint.sh
 test: ; @ci/test.sh
@@ -8,6 +8,7 @@ demo: ; @ci/demo.sh
 fuzz: ; @FUZZ_SECONDS='$(SECONDS)' FUZZ_SEED='$(SEED)' ci/fuzz.sh
 mutate: ; @MUTATIONS='$(COUNT)' FUZZ_SEED='$(SEED)' ci/mutate.sh
 hammer: ; @UPDATES='$(UPDATES)' READS='$(READS)' ci/hammer.sh
+qemus: ; @ci/qemus.sh
 series: ; @ci/series.sh
 vmx: ; @VMX_TESTS='$(TESTS)' ci/vmx.sh
 clean: ; @rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
