@@ -66,6 +66,16 @@ suite_update() {
 # folder then. One that the cache has is taken; older ones of the name are removed.
 declare -A ROOTS=()
 unpack_suite() {
+	local lock status=0
+	mkdir -p "$SUITES"
+	exec {lock}>"$SUITES/lock"
+	flock "$lock"
+	unpack_locked "$@" || status=$?
+	exec {lock}>&-
+	return "$status"
+}
+
+unpack_locked() {
 	local suite="$1" name="$2" digest folder deb own
 	shift 2
 	suite_update "$suite" || return 1
@@ -74,6 +84,7 @@ unpack_suite() {
 	folder="$SUITES/$suite/$name-$digest"
 	ROOTS[$name]="$folder"
 	[ ! -e "$folder/complete" ] || return 0
+	rm -f "$SUITES/$suite/apt/cache/archives/"*.deb # of a run that was ended
 	if ! suite_apt "$suite" apt-get install --download-only -y "$@" >"$SUITES/$suite/$name.log" 2>&1; then
 		say "$suite: $* cannot be had: $(grep -m 1 '^E:' "$SUITES/$suite/$name.log")"
 		return 1
