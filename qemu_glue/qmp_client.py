@@ -19,7 +19,7 @@ from qemu.qmp.error import ProtocolError
 from qemu.qmp.message import DeserializationError, Message, UnexpectedTypeError
 
 from kvmbpf.model.vm_name import printable
-from qemu_glue.json_stream import LONGEST_BYTES, JsonStream, NotJsonError
+from qemu_glue.json_stream import JsonStream, NotJsonError
 
 _CHUNK = 64 * 1024
 _SHOWN = 60
@@ -33,7 +33,7 @@ class Client(QMPClient):
     """A client that takes messages over several lines."""
 
     def __init__(self) -> None:
-        super().__init__(readbuflen=LONGEST_BYTES)
+        super().__init__()
         self._stream = JsonStream()
         self.failure: Exception | None = None
         self.stray: object = None

@@ -106,8 +106,6 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__name": (c_char_p, (c_void_p,)),
     # const char *bpf_program__section_name(const struct bpf_program *prog);
     "bpf_program__section_name": (c_char_p, (c_void_p,)),
-    # enum bpf_prog_type bpf_program__type(const struct bpf_program *prog);
-    "bpf_program__type": (c_int, (c_void_p,)),
     # int bpf_program__fd(const struct bpf_program *prog);
     "bpf_program__fd": (c_int, (c_void_p,)),
     # size_t bpf_program__insn_cnt(const struct bpf_program *prog);

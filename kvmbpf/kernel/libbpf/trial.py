@@ -6,8 +6,7 @@ which is not trusted, and `kvmbpf check` may be run by root: so this process tak
 limits, gives up what it may be, and only then reads the object from standard input.
 On standard output it says what libbpf said, as one JSON object:
 
-    {"libbpf": "1.4", "opened": false, "reason": "...", "mend": "...", "said": [...],
-     "unknown": [{"program": "odd", "section": "kprobee/x"}]}
+    {"libbpf": "1.4", "opened": false, "reason": "...", "mend": "...", "said": [...]}
 
 `kvmbpf.author.opening` starts it. A libbpf that is not there or too old is told as
 ``{"absent": "..."}``.
@@ -31,7 +30,6 @@ from kvmbpf.kernel.libbpf.messages import mend, telling
 _MEMORY_BYTES = 1 << 30
 _CPU_S = 10
 _NOBODY = 65534
-_UNSPECIFIED = 0  # BPF_PROG_TYPE_UNSPEC
 _NO_NEW_PRIVS = 38  # PR_SET_NO_NEW_PRIVS
 
 
@@ -63,7 +61,6 @@ def try_open(content: bytes) -> dict[str, Any]:
     with log.capture(messages):
         handle = libbpf().bpf_object__open_mem(content, len(content), None)
         code = 0 if handle else ctypes.get_errno()
-        unknown = _unknown_programs(handle) if handle else []
         if handle:
             libbpf().bpf_object__close(handle)
     said = "" if handle else telling(messages) or error_text(code)
@@ -73,21 +70,7 @@ def try_open(content: bytes) -> dict[str, Any]:
         "reason": said,
         "mend": mend(said),
         "said": messages,
-        "unknown": unknown,
     }
-
-
-def _unknown_programs(handle: int) -> list[dict[str, str]]:
-    """Return the programs of whose section libbpf makes nothing: it loads none of them."""
-    found = []
-    program = libbpf().bpf_object__next_program(handle, None)
-    while program:
-        if libbpf().bpf_program__type(program) == _UNSPECIFIED:
-            name = libbpf().bpf_program__name(program).decode(errors="replace")
-            section = libbpf().bpf_program__section_name(program).decode(errors="replace")
-            found.append({"program": name, "section": section})
-        program = libbpf().bpf_object__next_program(handle, program)
-    return found
 
 
 def main() -> None:

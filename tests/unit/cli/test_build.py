@@ -301,5 +301,8 @@ def test_a_source_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.stderr == "kvmbpf: ro/d.bpf.o: cannot be written: Read-only file system\n"
+    assert (
+        done.stderr
+        == "kvmbpf: ro/d.bpf.o: cannot be written: Read-only file system; write elsewhere\n"
+    )
     assert done.stdout == "built out.o\n"
