@@ -34,15 +34,18 @@ WORK="$(mktemp -d)"
 trap 'rm -rf "$WORK"' EXIT
 missing=()
 
-# find_python VERSION SUITE: set $python; 1 where the version is not to be had.
+# find_python VERSION SUITE: set $python, and $headers to its suite's /usr/include; 1 where
+# the version is not to be had.
 find_python() {
 	local version="$1" suite="$2" root
 	python="/usr/bin/python$version"
+	headers=
 	if "$python" -c 'import venv' 2>/dev/null; then return 0; fi
-	if [ -n "$suite" ] && unpack_suite "$suite" "python$version" "python$version" &&
+	if [ -n "$suite" ] && unpack_suite "$suite" "python$version" "python$version-dev" &&
 		lead_to_libraries "${ROOTS["python$version"]}" "python$version"; then
 		root="${ROOTS["python$version"]}"
 		python="$root/usr/bin/python$version"
+		headers="$root/usr/include"
 		"$python" -c 'import venv' && return 0
 	fi
 	python="$(command -v "python$version" || true)"
@@ -60,7 +63,9 @@ pip_of() {
 make_venv() {
 	venv="$WORK/$1"
 	"$python" -m venv --without-pip "$venv"
-	quietly "$1: $("$python" -V), pip install kvmbpf[$2]" \
+	# pylibfdt has no wheel. Python.h looks for pyconfig.h in /usr/include, where this
+	# machine's libc comes before the suite's.
+	CFLAGS="${headers:+-idirafter $headers}" quietly "$1: $("$python" -V), pip install kvmbpf[$2]" \
 		pip_of "$venv" install "${WHEEL}[$2]" ${3:+-c "$3"}
 }
 

@@ -25,8 +25,8 @@ _MACHINE = {
     "pc": "pc,hpet=off,usb=off,vmport=off,smbus=off",
 }
 # nohz=off: where SVM is emulated, an interrupt may come between the STI and the HLT of an
-# idle CPU (QEMU's VMRUN does not read the interrupt shadow). What it was to wake up sleeps
-# then until the next one: a tick that does not stop brings that soon.
+# idle CPU (VMRUN of QEMU 7.2 does not read the interrupt shadow). What it was to wake up
+# sleeps then until the next one: a tick that does not stop brings that soon.
 _CMDLINE = "quiet console=ttyS0 panic=-1 no_timer_check tsc=reliable nohz=off"
 
 

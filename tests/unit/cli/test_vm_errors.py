@@ -20,6 +20,8 @@ from tests.unit.cli.commands import KVMBPF, assert_refused
 
 pytestmark = pytest.mark.unit
 QEMU = "qemu-system-x86_64"
+# Another checkout's tests may run beside these, and VMs are looked up on the whole machine.
+NAME = f"bench{os.getpid()}"
 
 
 class Bench:
@@ -33,6 +35,7 @@ class Bench:
             "@object": str(demo),
             "@pid": str(qemu.pid),
             "@own": str(os.getpid()),
+            "@name": NAME,
             "@qmp": str(runtime.socket("second")),
             "@busy": str(runtime.socket("busy")),
             "@file": str(folder / "file"),
@@ -69,7 +72,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, demo_v1: Path) -> Iterator[B
     sockets = ["second", "busy"]
     with RuntimeDir() as runtime, contextlib.ExitStack() as stack:
         arguments = ["-M", "q35", "-accel", "tcg", "-nodefaults", "-display", "none"]
-        arguments += ["-name", "guest=bench,debug-threads=on"]
+        arguments += ["-name", f"guest={NAME},debug-threads=on"]
         for name in sockets:
             arguments += ["-qmp", f"unix:{runtime.socket(name)},server=on,wait=off"]
         qemu = stack.enter_context(QemuProcess(arguments, runtime))
@@ -96,7 +99,7 @@ ATTACH: list[Row] = [
     ("busy socket", "attach @object --qmp @busy", 16, "is in use by another client: QEMU did"),
     ("busy socket's mend", "attach @object --qmp @busy", 16, "or give QEMU one more socket (-qmp"),
     ("QEMU without KVM", "attach @object --qmp @qmp", 16, "runs without KVM"),
-    ("the same by its name", "attach @object --vm bench", 16, "runs without KVM"),
+    ("the same by its name", "attach @object --vm @name", 16, "runs without KVM"),
     ("the same by its pid", "attach @object --pid @pid", 16, "runs without KVM"),
     ("unknown machine", "attach @object --pid @own --machine toaster", 17, "known are q35, pc"),
     ("address that is none", "attach @object --pid @own --at high", 2, "'high' is not a number"),
@@ -121,8 +124,8 @@ WATCH: list[Row] = [
     ("watch no VM", "watch --vm absent", 13, "no VM absent"),
     ("watch no socket", "watch --qmp /absent", 16, "QMP socket /absent: No such file"),
     ("watch a busy socket", "watch --qmp @busy", 16, "in use by another client"),
-    ("watch without devices", "watch --qmp @qmp", 13, "no device is attached to VM bench"),
-    ("the same by its name", "watch --vm bench", 13, "no device is attached to VM bench"),
+    ("watch without devices", "watch --qmp @qmp", 13, "no device is attached to VM @name"),
+    ("the same by its name", "watch --vm @name", 13, "no device is attached to VM @name"),
 ]
 RUN: list[Row] = [
     ("no command", "run --device @object", 2, "COMMAND"),
@@ -156,7 +159,7 @@ RUN: list[Row] = [
 
 def _check(bench: Bench, words: str, code: int, sentence: str) -> None:
     done = bench.run(words.replace("QEMU", QEMU))
-    assert_refused(done, code, sentence)
+    assert_refused(done, code, sentence.replace("@name", NAME))
     assert bench.left() == []
 
 
@@ -190,14 +193,14 @@ def test_a_program_that_is_no_qemu(bench: Bench) -> None:
 
 def test_two_vms_of_one_name_are_both_named(bench: Bench) -> None:
     with RuntimeDir() as runtime:
-        arguments = ["-M", "none", "-display", "none", "-name", "bench"]
+        arguments = ["-M", "none", "-display", "none", "-name", NAME]
         with QemuProcess(arguments, runtime) as second:
             second.connect().close()
-            done = bench.run("attach @object --vm bench")
+            done = bench.run("attach @object --vm @name")
     pids = sorted([bench.qemu.pid, second.pid])
     assert done.returncode == 13
     assert done.stderr == (
-        f"kvmbpf: VM bench is process {pids[0]} (QEMU) and process {pids[1]} (QEMU): "
+        f"kvmbpf: VM {NAME} is process {pids[0]} (QEMU) and process {pids[1]} (QEMU): "
         "say which with --pid\n"
     )
 
