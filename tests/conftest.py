@@ -4,11 +4,15 @@
 A test in tests/kvm is marked ``kvm``, and so on. What the machine lacks for a
 mark skips the test; with KVMBPF_REQUIRE=1 each skip, whoever asked for it, is a
 failure instead: CI sets it, so that a suite that shrank cannot look healthy.
+
+A shell starts a job in the background with SIGINT ignored, and who inherits that
+never sees a Ctrl-C: the tests of one begin with it as a terminal gives it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -18,6 +22,12 @@ from tests.probes import lacks
 
 ROOMS = ("unit", "bpf", "kvm", "lab")
 REQUIRE = os.environ.get("KVMBPF_REQUIRE") == "1"
+
+
+def pytest_configure() -> None:
+    """Take SIGINT, for this process and those it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
