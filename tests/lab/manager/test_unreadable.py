@@ -14,6 +14,7 @@ import pytest
 
 from kvmbpf.kernel.libbpf import BpfMap
 from kvmbpf.manager import Store, detach, device_state, update
+from kvmbpf.manager.record import SCHEMA
 from tests.lab.bare_vmm import BareVmm
 from tests.lab.managed import VM, attach_object, kvmbpf
 from tests.lab.objects import device_object
@@ -104,7 +105,7 @@ def damage(path: Path, store: Store) -> None:
 
 
 def make_newer(path: Path, store: Store) -> None:
-    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3'))
+    path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', f'"schema": {SCHEMA + 1}'))
 
 
 def make_foreign(path: Path, store: Store) -> None:
@@ -122,7 +123,7 @@ def put_a_folder_there(path: Path, store: Store) -> None:
     [
         (lose, "No such file"),
         (damage, "not a device's record"),
-        (make_newer, "a record of schema 3, by a newer kvmbpf"),
+        (make_newer, f"a record of schema {SCHEMA + 1}, by a newer kvmbpf"),
         (make_foreign, "not a device's record"),
         (put_a_folder_there, "Is a directory"),
     ],
