@@ -36,7 +36,7 @@ def test_checkpatch_has_nothing_to_say(kernel: LabKernel) -> None:
         check=False,
     )
     assert (done.stdout, done.returncode) == ("", 0), done.stderr
-    assert len(files) == 11
+    assert len(files) == 13
 
 
 def test_the_compiler_warns_of_nothing_for_the_labs_kernel(
