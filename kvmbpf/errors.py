@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -224,6 +224,19 @@ class PlacementError(KvmBpfError):
 
 
 class LabError(KvmBpfError):
-    """The lab's kernel could not be built or booted."""
+    """The lab's kernel could not be built or booted.
+
+    :ivar console: the last lines of the lab's console; none where it did not boot.
+    """
 
     exit_code = 18
+
+    def __init__(self, message: str, console: Iterable[str] = ()) -> None:
+        """Make one of a sentence, and of what the console said last.
+
+        :param console: lines; they are told below the sentence.
+        """
+        self.console = tuple(console)
+        self.message = message
+        self.sentence = f"{message}; its console ended with:" if self.console else message
+        super().__init__("\n".join((self.sentence, *self.console)))

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from kvmbpf.errors import KernelCallError, KvmBpfError
+from kvmbpf.errors import KernelCallError, KvmBpfError, LabError
 from kvmbpf.mends import mend, scarce
 from kvmbpf.model.vm_name import printable
 from kvmbpf.writing import write_some
@@ -156,11 +156,15 @@ def _of_output(error: OSError) -> _Outcome:
 
 
 def _refused(error: KvmBpfError) -> _Outcome:
+    if isinstance(error, LabError):
+        return _Outcome(error.exit_code, _saying(error.sentence, *error.console))
     return _Outcome(error.exit_code, _saying(str(error)))
 
 
-def _saying(sentence: str) -> Callable[[], object]:
-    return lambda: click.echo(f"kvmbpf: {printable(sentence)}", err=True)
+def _saying(sentence: str, *below: str) -> Callable[[], object]:
+    """Say a sentence, and the lines that it refers to."""
+    lines = (f"kvmbpf: {sentence}", *below)
+    return lambda: click.echo("\n".join(map(printable, lines)), err=True)
 
 
 def _sentence(error: OSError) -> str:

@@ -40,7 +40,7 @@ from kvmbpf.lab.guest import (
     guest_script,
 )
 from kvmbpf.lab.kernel import LAB_DEBUG_VARIABLE, LAB_KERNEL_VARIABLE, LabKernel, read_kernel
-from kvmbpf.lab.klog import kernel_complaints
+from kvmbpf.lab.klog import kernel_complaints, last_lines
 from kvmbpf.lab.pump import Pump
 from kvmbpf.mends import mend
 from kvmbpf.writing import write_own
@@ -277,9 +277,9 @@ class LabRun(Closing):
         """Return what the console showed so far."""
         return self._console.text() if self._console is not None else ""
 
-    def console_tail(self, lines: int = 20) -> str:
+    def console_tail(self, lines: int = 20) -> list[str]:
         """Return the last lines of the console."""
-        return "\n".join(self.console_text().rstrip().splitlines()[-lines:])
+        return last_lines(self.console_text(), lines)
 
     def close(self) -> None:
         """End the lab if it runs, and remove what it used; closing twice is fine."""
@@ -334,8 +334,7 @@ class LabRun(Closing):
         complaints = kernel_complaints(self.console_text())
         if complaints:
             what = f"{what}; its kernel said: {complaints[0].strip()}"
-        tail = self.console_tail()
-        return LabError(f"{what}; its console ended with:\n{tail}" if tail else what)
+        return LabError(what, self.console_tail())
 
     def _guest_environment(self) -> dict[str, str]:
         passed = {k: v for k, v in os.environ.items() if k.startswith("KVMBPF_")}

@@ -34,3 +34,8 @@ def kernel_complaints(text: str) -> list[str]:
         for line in text.splitlines()
         if _COMPLAINT.search(line) and not _NOT_THE_KERNELS.search(line)
     ]
+
+
+def last_lines(console: str, count: int) -> list[str]:
+    """Return the last lines of a console's text, with blanks for tabs."""
+    return console.expandtabs().rstrip().splitlines()[-count:]

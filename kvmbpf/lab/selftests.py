@@ -115,7 +115,9 @@ def run_selftests(
                 result = run.wait(limit)
         except LabError as error:
             ended = [one.name for one in read_report(_text(out.fileno())) if one.status is None]
-            raise LabError(f"in {ended[-1]}: {error}" if ended else str(error)) from error
+            if not ended:
+                raise
+            raise LabError(f"in {ended[-1]}: {error.message}", error.console) from error
         text = _text(out.fileno())
     return Report(tuple(read_report(text)), tuple(kernel_complaints(result.dmesg)))
 

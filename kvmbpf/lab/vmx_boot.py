@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from kvmbpf.errors import LabError
 from kvmbpf.lab.bochs_run import BochsRun
+from kvmbpf.lab.klog import last_lines
 from kvmbpf.lab.report import read_report
 from kvmbpf.lab.tap import Program
 from kvmbpf.lab.vmx_image import END, KERNEL_LOG, MACHINE, TESTS
@@ -143,5 +144,4 @@ class Boot:
         complaints = vmx_complaints(console)
         if complaints:
             what = f"{what}; its kernel said: {complaints[0].strip()}"
-        tail = "\n".join(console.rstrip().splitlines()[-_TAIL_LINES:])
-        return LabError(f"{what}; its console ended with:\n{tail}" if tail else what)
+        return LabError(what, last_lines(console, _TAIL_LINES))

@@ -231,6 +231,24 @@ sys.exit(run_command(body))
     assert done.stderr.count("\n") == bool(words)
 
 
+def test_a_console_is_told_in_lines_and_a_name_in_one() -> None:
+    code = r"""
+import sys
+from kvmbpf.cli.standard import run_command
+from kvmbpf.errors import LabError
+
+def body():
+    raise LabError("a\nb: it did not end", ("one", "two \x1b[1m"))
+
+sys.exit(run_command(body))
+"""
+    done = run(Path(), [sys.executable, "-c", code])
+    assert (done.returncode, done.stdout) == (18, "")
+    assert done.stderr == (
+        "kvmbpf: a\\x0ab: it did not end; its console ended with:\none\ntwo \\x1b[1m\n"
+    )
+
+
 @pytest.mark.parametrize("raised", ["ImportError('no such name')", "RuntimeError('wrong')"])
 def test_a_mistake_of_ours_is_no_scarcity(raised: str) -> None:
     code = f"""
