@@ -20,13 +20,15 @@ PROGRAMS=(qemu-system-x86_64 qemu-system-aarch64)
 read -r -a suites <<<"${QEMUS:-bookworm trixie forky}"
 
 # front ROOT: a folder for PATH, with a script a program. Newer QEMUs look for firmware in
-# /usr/share only; the process that remains has the script's name as its own.
+# /usr/share only, and QEMU 10.0 for modules where this machine's QEMU has its own; the
+# process that remains has the script's name as its own.
 front() {
 	local root="$1" program folder="$1/front"
 	mkdir -p "$folder"
 	for program in "${PROGRAMS[@]}"; do
 		cat >"$folder/$program.new" <<-EOF
 			#!/bin/bash
+			export QEMU_MODULE_DIR='$root/usr/$LIBRARIES/qemu'
 			exec -a "\$0" '$root/usr/bin/$program' -L '$root/usr/share/qemu' \\
 			  -L '$root/usr/share/seabios' -L '$root/usr/lib/ipxe/qemu' "\$@"
 		EOF

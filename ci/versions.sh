@@ -29,9 +29,13 @@ NEAR=(
 )
 # It runs the linters, of which the lint step has the lowest versions.
 STYLE=tests/unit/author/test_new.py::test_what_is_made_is_in_good_style
+# The page shows what the newest pytest prints.
+PAGE=tests/unit/author/test_first_device.py::test_each_command_prints_what_the_page_says
 
 WORK="$(mktemp -d)"
 trap 'rm -rf "$WORK"' EXIT
+# Some tests run the command as a user who owns nothing.
+chmod 755 "$WORK"
 missing=()
 
 # find_python VERSION SUITE: set $python, and $headers to its suite's /usr/include; 1 where
@@ -110,7 +114,7 @@ lowest() {
 		say "the lowest versions work"
 		exit
 	fi
-	tests lowest "$@" --deselect "$STYLE"
+	tests lowest "$@" --deselect "$STYLE" --deselect "$PAGE"
 
 	"$VENV_PYTHON" ci/lowest.py --only lint >"$WORK/lint.txt"
 	make_venv lint lab,dev "$WORK/lint.txt"

@@ -63,12 +63,16 @@ def fake(mode: str, address: Address) -> Iterator[int]:
 
 @contextlib.contextmanager
 def real(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a real QEMU until it serves its last socket, `ready` in its folder."""
+    """Run a real QEMU until it serves `ready` in its folder, and `q` if it is to.
+
+    Which of a monitor's and a serial line's socket comes first depends on its version.
+    """
     ready = ["-qmp", "unix:ready,server=on,wait=off"]
+    sockets = ["ready", *(["q"] if any("q,server=on" in word for word in arguments) else [])]
     with subprocess.Popen([*QEMU, *arguments, *ready], cwd=cwd) as process:
         try:
             deadline = time.monotonic() + 30
-            while not (cwd / "ready").exists():
+            while not all((cwd / name).exists() for name in sockets):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
