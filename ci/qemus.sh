@@ -19,9 +19,17 @@ PROGRAMS=(qemu-system-x86_64 qemu-system-aarch64)
 # What Debian's own name of the suite stands for today; the version is what counts.
 read -r -a suites <<<"${QEMUS:-bookworm trixie forky}"
 
+# own_modules ROOT: keep programs from the modules of this machine's QEMU, which they look for
+# when they have not got one themselves, and complain of. The folder's name is in the program.
+own_modules() {
+	local root="$1" program
+	for program in "${PROGRAMS[@]}"; do
+		LC_ALL=C sed -i "s#/usr/$LIBRARIES/qemu#/nil/$LIBRARIES/qemu#g" "$root/usr/bin/$program"
+	done
+}
+
 # front ROOT: a folder for PATH, with a script a program. Newer QEMUs look for firmware in
-# /usr/share only, and QEMU 10.0 for modules where this machine's QEMU has its own; the
-# process that remains has the script's name as its own.
+# /usr/share only; the process that remains has the script's name as its own.
 front() {
 	local root="$1" program folder="$1/front"
 	mkdir -p "$folder"
@@ -46,6 +54,7 @@ for suite in "${suites[@]}"; do
 		failed+=("QEMU of $suite: not to be had")
 		continue
 	fi
+	own_modules "${ROOTS[qemu]}"
 	path="$(front "${ROOTS[qemu]}"):$PATH"
 	version="$(PATH="$path" qemu-system-x86_64 --version | awk 'NR == 1 { print $4 }')"
 	[ -n "$version" ] || die "the QEMU of $suite does not run on this machine"
